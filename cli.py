@@ -1,0 +1,3 @@
+from specvq_codec.cli import main
+
+main()

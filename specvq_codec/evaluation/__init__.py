@@ -1,0 +1,1 @@
+"""Metrics and reports. Encoding and decoding never import it."""

@@ -1,0 +1,1 @@
+"""Training, one file a stage. Encoding and decoding never import it."""
