@@ -1,0 +1,98 @@
+"""The front end: waveform -> log-mel spectrogram, and Griffin-Lim, which goes back without trained weights."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+SAMPLE_RATE = 22_050
+N_FFT = 1024
+HOP_LENGTH = 256
+N_MELS = 80
+F_MIN, F_MAX = 125.0, 7600.0  # Hz
+FLOOR = 1e-5  # magnitudes below it count as it
+
+
+def _hz_to_mel(hz: Tensor) -> Tensor:
+    """The scale of Slaney's Auditory Toolbox: linear below 1 kHz, logarithmic above."""
+    return torch.where(hz < 1000.0, hz * 3.0 / 200.0, 15.0 + 27.0 * torch.log(hz.clamp(min=1.0) / 1000.0) / _log_6_4())
+
+
+def _mel_to_hz(mel: Tensor) -> Tensor:
+    return torch.where(mel < 15.0, mel * 200.0 / 3.0, 1000.0 * torch.exp((mel - 15.0) * _log_6_4() / 27.0))
+
+
+def _log_6_4() -> Tensor:
+    return torch.log(torch.tensor(6.4, dtype=torch.float64))
+
+
+@lru_cache(maxsize=4)
+def mel_filters(device: torch.device | None = None) -> Tensor:
+    """Triangular mel filters of unit area (Slaney), float32 (80, 513)."""
+    low, high = _hz_to_mel(torch.tensor([F_MIN, F_MAX], dtype=torch.float64))
+    edges = _mel_to_hz(low + (high - low) * torch.arange(N_MELS + 2, dtype=torch.float64) / (N_MELS + 1))  # (82,)
+    bins = torch.linspace(0.0, SAMPLE_RATE / 2, N_FFT // 2 + 1, dtype=torch.float64)  # (513,)
+    left, centre, right = edges[:-2, None], edges[1:-1, None], edges[2:, None]
+    triangles = torch.minimum((bins - left) / (centre - left), (right - bins) / (right - centre)).clamp(min=0.0)
+    return (triangles * 2.0 / (right - left)).float().to(device)
+
+
+def magnitudes(waveform: Tensor) -> Tensor:
+    """Waveform (..., N) -> STFT magnitudes (..., 513, T) without padding: T = (N - 1024) // 256 + 1."""
+    flat = waveform.reshape(-1, waveform.shape[-1])
+    window = torch.hann_window(N_FFT, dtype=waveform.dtype, device=waveform.device)
+    stft = torch.stft(flat, N_FFT, HOP_LENGTH, window=window, center=False, return_complex=True)
+    return stft.abs().reshape(*waveform.shape[:-1], *stft.shape[1:])
+
+
+def log_mel_frames(waveform: Tensor) -> Tensor:
+    """Log-mel spectrogram of frames that lie wholly in the waveform: (..., N) -> (..., 80, (N - 1024) // 256 + 1)."""
+    mel = mel_filters(waveform.device).to(waveform.dtype) @ magnitudes(waveform)
+    decibels = 20.0 * torch.log10(mel.clamp(min=FLOOR)) - 20.0
+    return ((decibels + 100.0) / 100.0).clamp(0.0, 1.0)
+
+
+def log_mel(waveform: Tensor) -> Tensor:
+    """Log-mel spectrogram in [0, 1] of a waveform in [-1, 1] at 22 050 Hz: (..., N) -> (..., 80, 1 + N // 256).
+
+    Magnitude STFT 1024/256 with centred frames and reflect padding, 80 Slaney mels from 125 to 7600 Hz, decibels
+    scaled so that 0 is -80 dB and 1 is +20 dB; frame t is centred on sample 256 t. N must be above 512.
+    """
+    flat = waveform.reshape(-1, waveform.shape[-1])
+    padded = F.pad(flat, (N_FFT // 2, N_FFT // 2), mode="reflect")
+    return log_mel_frames(padded.reshape(*waveform.shape[:-1], -1))
+
+
+def mel_magnitudes(mel: Tensor) -> Tensor:
+    """Undo the logarithm: log-mel in [0, 1] -> mel magnitudes."""
+    return torch.pow(10.0, (mel * 100.0 - 80.0) / 20.0)
+
+
+@lru_cache(maxsize=4)
+def _inverse_mel_filters(device: torch.device | None = None) -> Tensor:
+    return torch.linalg.pinv(mel_filters().double()).float().to(device)  # (513, 80)
+
+
+def griffin_lim(mel: Tensor, iterations: int = 32, momentum: float = 0.99) -> Tensor:
+    """Waveform (B, 256 T) for a log-mel spectrogram (B, 80, T) in [0, 1], without any trained weights.
+
+    Perraudin, Balazs & Sondergaard, "A fast Griffin-Lim algorithm" (2013), on least-squares linear magnitudes. Phases
+    start from a fixed seed: the same spectrogram always gives the same sound.
+    """
+    target = (_inverse_mel_filters(mel.device) @ mel_magnitudes(mel)).clamp(min=0.0)  # (B, 513, T)
+    target = torch.cat([target, target[..., -1:]], -1)  # centred frames need one more than the hops they span
+    window = torch.hann_window(N_FFT, device=mel.device)
+    length = HOP_LENGTH * mel.shape[-1]
+    generator = torch.Generator().manual_seed(0)
+    angle = 2 * torch.pi * torch.rand(target.shape, generator=generator).to(mel.device)
+    phase, previous = torch.polar(torch.ones_like(angle), angle), torch.zeros_like(angle, dtype=torch.complex64)
+    for _ in range(iterations):
+        wave = torch.istft(target * phase, N_FFT, HOP_LENGTH, window=window, length=length)
+        mode = "reflect" if length > N_FFT // 2 else "constant"
+        rebuilt = torch.stft(wave, N_FFT, HOP_LENGTH, window=window, pad_mode=mode, return_complex=True)
+        phase = torch.sgn(rebuilt - momentum / (1 + momentum) * previous)
+        previous = rebuilt
+    return torch.istft(target * phase, N_FFT, HOP_LENGTH, window=window, length=length)
