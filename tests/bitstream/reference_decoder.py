@@ -1,0 +1,138 @@
+"""A second decoder of ``.svq`` files, written from FORMAT.md alone: plain Python, no numpy, no constriction, no package.
+
+Reads one file, strictly. Not quick and not friendly: it is here to be read beside FORMAT.md, and to disagree with the
+real decoder whenever that one changes.
+"""
+
+import zlib
+from bisect import bisect_right
+from collections.abc import Sequence
+from itertools import accumulate
+from typing import Any
+
+Grid = list[list[int]]
+Tables = Sequence[Sequence[int]]
+
+RATES = [22050, 44100, 48000, 8000, 11025, 12000, 16000, 24000]
+RATES += [32000, 64000, 88200, 96000, 176400, 192000, 37800]
+FIXED, STATIC = 0, 1
+
+
+class Refused(Exception):
+    """The bytes are not a file of this format."""
+
+
+def require(condition: bool, reason: str) -> None:
+    if not condition:
+        raise Refused(reason)
+
+
+def read_varint(data: bytes, position: int) -> tuple[int, int]:
+    value = 0
+    for count in range(6):
+        require(position < len(data), "cut short")
+        byte = data[position]
+        position += 1
+        value |= (byte & 127) << 7 * count
+        if byte < 128:
+            require(byte > 0 or count == 0, "not the shortest form")
+            return value, position
+    raise Refused("integer too long")
+
+
+def read_header(data: bytes) -> tuple[dict[str, Any], int]:
+    require(data[:3] == b"SVQ" and len(data) >= 8, "no header")
+    version, coding, rate_code = data[3] >> 6, data[3] >> 4 & 3, data[3] & 15
+    require(version == 1, "other version")
+    require(coding in (FIXED, STATIC), "other coding")
+    position = 8
+    if rate_code == 15:
+        rate, position = read_varint(data, position)
+        require(1000 <= rate <= 768000 and rate not in RATES, "bad rate")
+    else:
+        rate = RATES[rate_code]
+    samples, position = read_varint(data, position)
+    require(1 <= samples <= 90000 * rate, "bad length")
+    return {"coding": coding, "fingerprint": data[4:8], "rate": rate, "samples": samples}, position
+
+
+def count_columns(rate: int, samples: int) -> int:
+    codec_samples = max(1, (2 * samples * 22050 + rate) // (2 * rate))
+    return (codec_samples + 4095) // 4096
+
+
+def fixed_length(columns: int, width: int) -> int:
+    return (5 * columns * width + 7) // 8
+
+
+def decode_fixed(payload: bytes, columns: int, codebook_size: int) -> Grid:
+    width = (codebook_size - 1).bit_length()
+    require(len(payload) == fixed_length(columns, width), "wrong length")
+    bits = "".join(f"{byte:08b}" for byte in payload)
+    symbols = [int(bits[i * width : (i + 1) * width], 2) for i in range(5 * columns)]
+    require("1" not in bits[5 * columns * width :], "padding is not zero")
+    require(max(symbols) < codebook_size, "no such symbol")
+    return [symbols[5 * column : 5 * column + 5] for column in range(columns)]
+
+
+def decode_static(payload: bytes, columns: int, tables: Tables) -> Grid:
+    position = 8
+    distance = int.from_bytes(payload[:8].ljust(8, b"\0"), "big")
+    span = 2**64 - 1
+    rows = []
+    for weights in tables:
+        starts = [0, *accumulate(weight + 1 for weight in weights)]
+        require(starts[-1] == 2**24, "bad table")
+        row = []
+        for _ in range(columns):
+            scale = span >> 24
+            quantile = distance // scale
+            require(quantile < 2**24, "outside of all symbols")
+            symbol = bisect_right(starts, quantile) - 1
+            distance -= scale * starts[symbol]
+            span = scale * (starts[symbol + 1] - starts[symbol])
+            if span < 2**32:
+                word = int.from_bytes(payload[position : position + 4].ljust(4, b"\0"), "big")
+                span, distance, position = span << 32, distance << 32 | word, position + 4
+            row.append(symbol)
+        rows.append(row)
+    check_sealing(payload, position, distance, span)
+    return [list(column) for column in zip(*rows, strict=True)]
+
+
+def check_sealing(payload: bytes, taken: int, distance: int, span: int) -> None:
+    """The payload must be the shortest string in the final interval, and the lowest of the shortest."""
+    if payload:
+        require(payload[-1] > 0 and len(payload) <= taken, "not sealed: zeros at the end")
+        unit = 2 ** (8 * (taken - len(payload)))
+        require(distance < unit, "not sealed: a lower one fits")
+        require(distance + (256 - payload[-1]) * unit >= span, "not sealed: a shorter one fits")
+
+
+def decode(data: bytes, codebook_size: int, tables: Tables = ()) -> tuple[dict[str, Any], Grid]:
+    """Return the header as a dict, and the indices as a list of columns of five."""
+    header, position = read_header(data)
+    columns = count_columns(header["rate"], header["samples"])
+    header_crc = zlib.crc32(data[:position])
+    blocks: list[tuple[bytes, int]] = []
+    for index, first in enumerate(range(0, columns, 256)):
+        count = min(256, columns - first)
+        if first + 256 >= columns:
+            length = len(data) - 3 - position
+        elif header["coding"] == FIXED:
+            length = fixed_length(count, (codebook_size - 1).bit_length())
+        else:
+            length, position = read_varint(data, position)
+        require(0 <= length <= 15 * count + 8 and position + length + 3 <= len(data), "bad length")
+        payload, check = data[position : position + length], data[position + length : position + length + 3]
+        crc = zlib.crc32(index.to_bytes(4, "little"), zlib.crc32(payload, header_crc))
+        require(check == (crc & 0xFFFFFF).to_bytes(3, "little"), "check does not fit")
+        blocks.append((payload, count))
+        position += length + 3
+    indices: Grid = []
+    for payload, count in blocks:
+        if header["coding"] == FIXED:
+            indices += decode_fixed(payload, count, codebook_size)
+        else:
+            indices += decode_static(payload, count, tables)
+    return header, indices
