@@ -1,0 +1,102 @@
+"""Output files that appear whole or not at all."""
+
+import os
+import secrets
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from os import PathLike
+from pathlib import Path
+
+from .bitstream.errors import SpecVQError, UsageError
+
+__all__ = ["check_output", "output_file", "write_file"]
+
+
+def check_output(path: str | PathLike[str], force: bool = False) -> None:
+    """Find out whether `path` can be written, before hours of work go into what is to be written.
+
+    Args:
+        path: A path, or "-" for the standard output.
+        force: Whether a file that exists may be overwritten.
+
+    Raises:
+        UsageError: The file exists and `force` is not set, the path is a folder or in a folder that does not exist, or
+            "-" is a terminal.
+    """
+    if os.fspath(path) == "-":
+        if sys.stdout.isatty():
+            raise UsageError("The standard output is a terminal: redirect it to a file or a program, or name a file.")
+        return
+    target = Path(path)
+    if target.is_dir():
+        raise UsageError(f"{target} is a folder: name a file in it.")
+    if not target.parent.is_dir():
+        raise UsageError(f"There is no folder {target.parent}: create it first.")
+    if target.is_file() and not force:
+        raise UsageError(f"{target} exists already: use -f (force=True) to overwrite it, or choose another name.")
+
+
+@contextmanager
+def output_file(path: str | PathLike[str], force: bool = False) -> Iterator[Path]:
+    """A temporary path to write to, whose file takes the place of `path` when the ``with`` block ends well.
+
+    When the block ends with an exception, the temporary file is removed, and what was at `path` stays as it was. What
+    is not a plain file ("-" for the standard output, a named pipe, /dev/null) gets a copy at the end.
+
+    Args:
+        path: A path, or "-" for the standard output.
+        force: Whether a file that exists may be overwritten.
+
+    Raises:
+        UsageError: See `check_output`; or the folder cannot be written to.
+        SpecVQError: The result could not be put in its place.
+    """
+    check_output(path, force)
+    copy = os.fspath(path) == "-" or (os.path.exists(path) and not os.path.isfile(path))
+    # The place that a symbolic link points to is what a user wants replaced, not the link.
+    folder = Path(tempfile.gettempdir()) if copy else Path(os.path.realpath(path)).parent
+    temporary = folder / f".specvq-{secrets.token_hex(8)}.part"
+    try:
+        # Not by tempfile, whose files are closed to other users, as the result would then be, too.
+        os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
+    except OSError as error:
+        raise UsageError(f"{folder} cannot be written to ({error.strerror}): choose another folder.") from error
+    try:
+        yield temporary
+        try:
+            if copy:
+                _copy(temporary, path)
+            else:
+                check_output(path, force)  # something may have come there in the meantime
+                os.replace(temporary, os.path.realpath(path))
+        except OSError as error:
+            raise _not_written(path, error) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_file(path: str | PathLike[str], data: bytes, force: bool = False) -> None:
+    """Write a small file as a whole. Arguments and errors are those of `output_file`."""
+    with output_file(path, force) as temporary:
+        try:
+            temporary.write_bytes(data)
+        except OSError as error:
+            raise _not_written(path, error) from error
+
+
+def _not_written(path: str | PathLike[str], error: OSError) -> SpecVQError:
+    name = "The standard output" if os.fspath(path) == "-" else os.fspath(path)
+    return SpecVQError(f"{name} could not be written ({(error.strerror or str(error)).lower()}).")
+
+
+def _copy(temporary: Path, path: str | PathLike[str]) -> None:
+    with open(temporary, "rb") as source:
+        if os.fspath(path) == "-":
+            shutil.copyfileobj(source, sys.stdout.buffer)
+            sys.stdout.buffer.flush()
+        else:
+            with open(path, "wb") as target:
+                shutil.copyfileobj(source, target)
