@@ -1,4 +1,4 @@
-"""A second decoder of ``.svq`` files, written from FORMAT.md alone: plain Python, no numpy, no constriction, no package.
+"""A second decoder of ``.svq`` files, written from FORMAT.md alone: plain Python, no numpy, none of the package.
 
 Reads one file, strictly. Not quick and not friendly: it is here to be read beside FORMAT.md, and to disagree with the
 real decoder whenever that one changes.
