@@ -21,7 +21,7 @@ import numpy.typing as npt
 import soundfile
 
 from .bitstream.errors import AudioError
-from .resampling import Samples, blocks_of, resampled, resampled_length
+from .resampling import SAMPLE_RATE, Samples, blocks_of, resampled, resampled_length
 from .sound_writer import SoundWriter
 
 __all__ = [
@@ -39,7 +39,6 @@ __all__ = [
     "resampled_length",
 ]
 
-SAMPLE_RATE = 22_050  # Hz, the rate that the networks work at
 MIN_RATE, MAX_RATE = 8_000, 192_000  # Hz, of the sounds that are accepted
 MAX_CHANNELS = 8
 

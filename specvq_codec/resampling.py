@@ -6,19 +6,23 @@ import numpy as np
 import numpy.typing as npt
 import soxr
 
-__all__ = ["blocks_of", "resampled", "resampled_length"]
+__all__ = ["SAMPLE_RATE", "blocks_of", "resampled", "resampled_length"]
+
+SAMPLE_RATE = 22_050  # Hz, the rate that the networks work at
 
 Samples = npt.NDArray[np.float32]
 
 _SILENCE_BLOCK = 65_536  # samples
 
 
-def resampled_length(num_samples: int, from_rate: int, to_rate: int) -> int:
+def resampled_length(num_samples: int, from_rate: int, to_rate: int = SAMPLE_RATE) -> int:
     """The number of samples after resampling: num_samples * to_rate / from_rate, rounded half up, and at least 1."""
     return max(1, (2 * num_samples * to_rate + from_rate) // (2 * from_rate))
 
 
-def resampled(blocks: Iterable[Samples], from_rate: int, to_rate: int, total: int | None = None) -> Iterator[Samples]:
+def resampled(
+    blocks: Iterable[Samples], from_rate: int, to_rate: int = SAMPLE_RATE, total: int | None = None
+) -> Iterator[Samples]:
     """Resample a stream, without delay, in bounded memory.
 
     Args:
