@@ -61,7 +61,7 @@ def pack(folder: Path, out: Path) -> tuple[list[Clip], list[str]]:
         for name, split, domain in _listing(folder):
             try:
                 with open_sound(folder / name) as sound:
-                    blocks = list(resampled(sound, sound.sample_rate))
+                    blocks = list(resampled(sound, sound.sample_rate, spec.SAMPLE_RATE))
             except SpecVQError as error:
                 bad.append(f"{name}: {error}")
                 continue

@@ -1,0 +1,236 @@
+"""The codec: sound to indices and back, with the networks of a weight bundle."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from os import PathLike
+from typing import IO, Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from . import spectrogram as spec
+from .audio import SoundStream, array_stream, blocks_of, open_sound, resampled
+from .bitstream import UsageError, WeightsError
+from .codes import Codes, checked_indices
+from .models.autoencoder import Autoencoder, AutoencoderConfig
+from .models.melgan import Generator, MelGANConfig
+from .weights import Bundle, locate
+from .windows import COLUMN_SAMPLES, STEP, decode_windows, encode_windows, fade_pieces, mel_chunks, vocode_pieces
+
+__all__ = ["Codec", "Codes"]
+
+Samples = npt.NDArray[np.float32]
+Config = TypeVar("Config", AutoencoderConfig, MelGANConfig)
+VOCODERS = ("auto", "melgan", "griffin-lim")
+
+
+class Codec:
+    """Encodes and decodes sound with one weight bundle on one device.
+
+    Windows go through the networks one at a time, so that a result never depends on what else is in a batch. Indices can
+    differ between devices where two codebook vectors are equally near; decoding them needs the same weights, not the
+    same device.
+    """
+
+    sample_rate = spec.SAMPLE_RATE
+
+    def __init__(self, bundle: Bundle, device: str = "auto", vocoder: str = "auto") -> None:
+        """Load the networks.
+
+        Args:
+            bundle: the weights.
+            device: "auto" (CUDA, else MPS, else the CPU), or a torch device.
+            vocoder: "melgan", "griffin-lim", or "auto" for MelGAN where the bundle has one.
+
+        Raises:
+            WeightsError: the bundle is damaged, or has no vocoder and "melgan" was asked for.
+            UsageError: there is no such device or vocoder.
+        """
+        if vocoder not in VOCODERS:
+            raise UsageError(f"There is no vocoder {vocoder!r}: use {', '.join(VOCODERS)}.")
+        bundle.verify()
+        self.bundle = bundle
+        self.device = pick_device(device)
+        self.model = bundle.coding_model()
+        config = _configure(AutoencoderConfig, bundle.autoencoder, bundle)
+        autoencoder = Autoencoder(config)
+        _load(autoencoder, bundle, "codebook")
+        self.autoencoder = autoencoder.eval().to(self.device, memory_format=torch.channels_last)
+        self.vocoder: Generator | None = None
+        if vocoder == "melgan" or (vocoder == "auto" and bundle.melgan is not None):
+            if bundle.melgan is None:
+                raise WeightsError(f"The bundle {bundle.name} has no vocoder: use --vocoder griffin-lim.")
+            generator = Generator(_configure(MelGANConfig, bundle.melgan, bundle))
+            _load(generator, bundle, "vocoder")
+            self.vocoder = generator.eval().to(self.device)
+
+    @classmethod
+    def from_pretrained(
+        cls, source: str | PathLike[str] | None = None, device: str = "auto", vocoder: str = "auto"
+    ) -> Codec:
+        """The codec of a bundle: the default one, a folder, a name, or "hf://owner/name".
+
+        Raises:
+            WeightsError: there is no such bundle, or it is damaged.
+        """
+        return cls(locate(source), device, vocoder)
+
+    def encode(self, sound: str | PathLike[str] | IO[bytes] | Any, sample_rate: int | None = None) -> Codes:
+        """Encode one sound.
+
+        Args:
+            sound: a path ("-" for the standard input), a binary file object, or samples: (N,) or (channels, N), numpy or
+                torch, floating point in [-1, 1] or integers. Channels are averaged.
+            sample_rate: of samples, in Hz, 8000 to 192000; 22 050 if not given. Files know theirs.
+
+        Raises:
+            AudioError: the sound cannot be read or used.
+        """
+        with self._stream(sound, sample_rate) as stream:
+            indices = np.concatenate(list(self.encode_stream(stream)))
+            return self._codes(indices, stream.sample_rate, stream.num_samples)
+
+    def encode_batch(self, sounds: Sequence[Any] | Any, sample_rate: int | None = None) -> list[Codes]:
+        """Encode several sounds: a list of what `encode` takes, or an array (B, N) or (B, channels, N)."""
+        return [self.encode(sound, sample_rate) for sound in sounds]
+
+    @torch.inference_mode()
+    def encode_stream(self, stream: SoundStream) -> Iterator[npt.NDArray[np.int16]]:
+        """Encode a stream in bounded memory; yields indices (t, 5), int16, whose concatenation is that of `encode`."""
+        blocks = blocks_of(resampled(stream, stream.sample_rate, self.sample_rate), STEP * COLUMN_SAMPLES)
+        tensors = (torch.from_numpy(block).to(self.device) for block in blocks)
+        for grid in encode_windows(mel_chunks(tensors), self._encode_window):
+            yield grid.mT.to("cpu", torch.int16).numpy()
+
+    def decode(self, codes: Codes | str | PathLike[str], sample_rate: int | None = None) -> Samples:
+        """Decode to samples.
+
+        Args:
+            codes: codes, or the path of an `.svq` file.
+            sample_rate: wanted rate in Hz; `codes.sample_rate` gives exactly `codes.num_samples` samples. None stands
+                for the codec's 22 050 Hz.
+
+        Returns:
+            float32 (N,) in [-1, 1].
+
+        Raises:
+            WeightsError: the codes belong to other weights.
+            BitstreamError: the file is damaged.
+        """
+        loaded = codes if isinstance(codes, Codes) else Codes.load(codes, self.bundle)
+        return np.concatenate(list(self.decode_stream(loaded, sample_rate)))
+
+    def decode_batch(self, batch: Sequence[Codes], sample_rate: int | None = None) -> list[Samples]:
+        """Decode several codes, each as `decode` does."""
+        return [self.decode(codes, sample_rate) for codes in batch]
+
+    def decode_stream(self, codes: Codes, sample_rate: int | None = None) -> Iterator[Samples]:
+        """Decode in bounded memory; yields blocks whose concatenation is what `decode` returns."""
+        self._check(codes)
+        rate = sample_rate or self.sample_rate
+        length = output_length(codes, rate)
+        codec_length = output_length(codes, self.sample_rate)
+        blocks = resampled(self._waveform(codes), self.sample_rate, self.sample_rate, codec_length)
+        yield from resampled(blocks, self.sample_rate, rate, length)
+
+    @torch.inference_mode()
+    def spectrogram(self, codes: Codes) -> Samples:
+        """The log-mel spectrogram that codes stand for: float32 (80, 16 T) in [0, 1]."""
+        self._check(codes)
+        return torch.cat(list(self._frames(codes)), dim=1).cpu().numpy()
+
+    def continue_codes(self, codes: Codes, seconds: float, top_k: int = 64, seed: int = 0) -> Codes:
+        """Continue a sound with the sampler of the bundle.
+
+        Raises:
+            WeightsError: the bundle has no sampler.
+        """
+        raise WeightsError(f"The bundle {self.bundle.name} has no sampler, which continuing a sound needs.")
+
+    def _stream(self, sound: Any, sample_rate: int | None) -> SoundStream:
+        if isinstance(sound, str | PathLike) or hasattr(sound, "read"):
+            if sample_rate is not None:
+                raise UsageError("sample_rate is for samples; a file knows its own: leave it out.")
+            return open_sound(sound)
+        return array_stream(sound, self.sample_rate if sample_rate is None else sample_rate)
+
+    def _codes(self, indices: npt.NDArray[np.int16], sample_rate: int, num_samples: int) -> Codes:
+        return Codes(indices, sample_rate, num_samples, self.bundle.fingerprint, self.model)
+
+    def _check(self, codes: Codes) -> None:
+        if codes.fingerprint != self.bundle.fingerprint:
+            raise WeightsError(
+                f"The codes were made with the weights {codes.fingerprint.hex()[:8]}, and this codec has "
+                f"{self.bundle.fingerprint.hex()[:8]} ({self.bundle.name}): load the weights they were made with."
+            )
+        checked_indices(codes.indices, self.model.codebook_size)
+
+    def _encode_window(self, mel: Tensor) -> Tensor:
+        return self.autoencoder.encode(mel[None, None] * 2.0 - 1.0)[0]  # (5, columns)
+
+    def _decode_window(self, grid: Tensor) -> Tensor:
+        return (self.autoencoder.decode(grid[None])[0, 0].clamp(-1.0, 1.0) + 1.0) / 2.0  # (80, 16 columns)
+
+    def _frames(self, codes: Codes) -> Iterator[Tensor]:
+        """Spectrogram (80, t) pieces in [0, 1]; lost columns are silent."""
+        grid = torch.from_numpy(np.ascontiguousarray(codes.indices.T)).to(self.device, torch.int64)  # (5, T)
+        position = 0
+        for frames in decode_windows(grid, self._decode_window):
+            for first, end in codes.lost:
+                frames[:, max(0, first * 16 - position) : max(0, end * 16 - position)] = 0.0
+            position += frames.shape[1]
+            yield frames
+
+    @torch.inference_mode()
+    def _waveform(self, codes: Codes) -> Iterator[Samples]:
+        frames = self._frames(codes)
+        if self.vocoder is None:
+            pieces = fade_pieces(frames, lambda mel: spec.griffin_lim(mel[None])[0].clamp(-1.0, 1.0))
+        else:
+            generator = self.vocoder
+            pieces = vocode_pieces(frames, lambda mel: generator(mel[None])[0], generator.config.context_frames)
+        for samples in pieces:
+            yield samples.cpu().numpy()
+
+
+def output_length(codes: Codes, rate: int) -> int:
+    """Samples of the decoded sound at a rate: exactly the original's at its own rate."""
+    if rate == codes.sample_rate:
+        return codes.num_samples
+    return max(1, (2 * codes.num_samples * rate + codes.sample_rate) // (2 * codes.sample_rate))
+
+
+def pick_device(name: str) -> torch.device:
+    """The torch device that a name means; raises UsageError if this machine has none of that kind."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise UsageError(f"The device {name!r} cannot be used here: use --device cpu. ({error})") from error
+    return device
+
+
+def _configure(kind: type[Config], settings: dict[str, Any], bundle: Bundle) -> Config:
+    names = {field.name for field in dataclasses.fields(kind)}
+    values = {key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()}
+    if set(values) - names:
+        raise WeightsError(f"{bundle.path} has settings that this version does not know: install a newer specvq-codec.")
+    try:
+        return kind(**values)
+    except (TypeError, ValueError) as error:
+        raise WeightsError(f"{bundle.path} has settings that make no network ({error}): get it again.") from error
+
+
+def _load(module: nn.Module, bundle: Bundle, part: str) -> None:
+    tensors = {key: torch.from_numpy(value).float() for key, value in bundle.tensors(part).items()}
+    wanted = module.state_dict()
+    for key in sorted(set(wanted) | set(tensors)):
+        if key not in tensors or key not in wanted or wanted[key].shape != tensors[key].shape:
+            raise WeightsError(f"{key} in {bundle.path} ({part}) is missing, unknown or of the wrong shape.")
+    module.load_state_dict(tensors)

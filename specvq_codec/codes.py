@@ -1,0 +1,130 @@
+"""Codes: a sound as codebook indices, and their way into and out of `.svq` files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from os import PathLike, fspath
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .bitstream import BitstreamError, CodingModel, Header, UsageError, read, read_lenient, write
+from .bitstream.blocks import MAX_FILE_BYTES
+from .files import write_file
+from .weights import Bundle, bundle_for, locate
+
+
+@dataclass(frozen=True, eq=False)
+class Codes:
+    """A sound as indices into the codebook of certain weights.
+
+    Attributes:
+        indices: (T, 5) int16, time-major: row t holds the five mel rows, low to high, of the t-th 0.186 s. Flattened it
+            is the sequence that the transformer models.
+        sample_rate: rate of the original sound in Hz.
+        num_samples: its length in samples at that rate.
+        fingerprint: of the weights that the indices belong to (32 bytes).
+        model: the weights' codebook size and coding tables.
+        lost: ranges of columns, as (first, after the last), that a damaged file no longer held; their indices are 0.
+    """
+
+    indices: npt.NDArray[np.int16]
+    sample_rate: int
+    num_samples: int
+    fingerprint: bytes
+    model: CodingModel = field(repr=False)
+    lost: tuple[tuple[int, int], ...] = ()
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Codes):
+            return NotImplemented
+        mine = (self.sample_rate, self.num_samples, self.fingerprint, self.lost)
+        theirs = (other.sample_rate, other.num_samples, other.fingerprint, other.lost)
+        return mine == theirs and np.array_equal(self.indices, other.indices)
+
+    @property
+    def duration(self) -> float:
+        """Length of the sound in seconds."""
+        return self.num_samples / self.sample_rate
+
+    @cached_property
+    def bitrate(self) -> float:
+        """Bits per second of the actual file, with everything that is in it."""
+        return 8 * len(self.to_bytes()) / self.duration
+
+    def to_bytes(self, entropy: str = "auto") -> bytes:
+        """The `.svq` file.
+
+        Args:
+            entropy: "fixed", "static", or "auto" for the smallest.
+
+        Raises:
+            UsageError: the coding does not exist, or the weights have no tables for it.
+        """
+        return write(self.indices, self.sample_rate, self.num_samples, self.fingerprint, self.model, entropy)
+
+    def save(self, path: str | PathLike[str], entropy: str = "auto", force: bool = False) -> None:
+        """Write the `.svq` file; it appears whole or not at all. An existing one is replaced only with `force`."""
+        write_file(path, self.to_bytes(entropy), force)
+
+    @classmethod
+    def from_bytes(cls, data: bytes, weights: Bundle | str | None = None, lenient: bool = False) -> Codes:
+        """Read an `.svq` file.
+
+        Args:
+            data: the whole file.
+            weights: the bundle it was made with; None looks for it among those that are installed.
+            lenient: keep what is left of a damaged file.
+
+        Raises:
+            BitstreamError: the bytes are no `.svq` file or a damaged one.
+            WeightsError: the file needs other weights.
+        """
+        bundle = weights if isinstance(weights, Bundle) else _bundle_of(data, weights)
+        model = bundle.coding_model()
+        lost: list[tuple[int, int]] = []
+        if lenient:
+            header, indices, lost = read_lenient(data, model, bundle.fingerprint)
+        else:
+            header, indices = read(data, model, bundle.fingerprint)
+        return cls(indices, header.sample_rate, header.num_samples, bundle.fingerprint, model, tuple(lost))
+
+    @classmethod
+    def load(cls, path: str | PathLike[str], weights: Bundle | str | None = None, lenient: bool = False) -> Codes:
+        """Read an `.svq` file from disk; arguments and errors are those of `from_bytes`."""
+        return cls.from_bytes(read_file(path), weights, lenient)
+
+
+def _bundle_of(data: bytes, weights: str | None) -> Bundle:
+    if weights is not None:
+        return locate(weights)
+    return bundle_for(Header.parse(data)[0].fingerprint) or locate(None)
+
+
+def read_file(path: str | PathLike[str]) -> bytes:
+    """The bytes of a file that is small enough to be an `.svq` file.
+
+    Raises:
+        BitstreamError: there is none, it cannot be read, or it is far too large.
+    """
+    try:
+        with Path(path).open("rb") as file:
+            data = file.read(MAX_FILE_BYTES + 1)
+    except OSError as error:
+        raise BitstreamError(f"{fspath(path)} cannot be read ({(error.strerror or str(error)).lower()}).") from error
+    if len(data) > MAX_FILE_BYTES:
+        raise BitstreamError(f"{fspath(path)} is too large for an .svq file: give one that specvq encode made.")
+    return data
+
+
+def checked_indices(indices: Any, codebook_size: int) -> npt.NDArray[np.int16]:
+    """Indices as int16 (T, 5); raises UsageError if they are not indices of such a codebook."""
+    array = np.asarray(indices)
+    if array.ndim != 2 or array.shape[1] != 5 or len(array) == 0 or array.dtype.kind not in "iu":
+        raise UsageError(f"Indices must be integers of shape (T, 5), not {array.dtype}{array.shape}.")
+    if array.min() < 0 or array.max() >= codebook_size:
+        raise UsageError(f"Indices must lie from 0 to {codebook_size - 1} for these weights.")
+    return array.astype(np.int16)
