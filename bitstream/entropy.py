@@ -108,12 +108,11 @@ def frequency_tables(counts: npt.NDArray[Any]) -> npt.NDArray[np.int32]:
         raise UsageError(f"Index counts must have the shape (5, codebook size), not {counts.shape}.")
     if counts.dtype.kind not in "iu" or counts.min() < 0 or counts.max() >= 1 << 37:
         raise UsageError("Index counts must be integers from 0 to below 2^37.")
-    doubled = 2 * counts.astype(np.int64) + 1
-    sums = doubled.sum(axis=1, keepdims=True)
-    if sums.max() >= 1 << 38:
+    if counts.sum(axis=1).max() >= 1 << 37:
         raise UsageError("The index counts of one mel row must sum to less than 2^37: scale them down.")
+    doubled = 2 * counts.astype(np.int64) + 1
     total = (1 << PRECISION) - counts.shape[1]
-    weights, remainders = np.divmod(doubled * total, sums)  # below 2^62: exact in int64
+    weights, remainders = np.divmod(doubled * total, doubled.sum(axis=1, keepdims=True))  # at most 2^62: exact in int64
     for row in range(ROWS):
         missing = total - int(weights[row].sum())
         weights[row, np.argsort(-remainders[row], kind="stable")[:missing]] += 1

@@ -81,8 +81,8 @@ def _guess_width(data: bytes, header: Header, header_bytes: int) -> int:
     """Bits of an index in a file of fixed coding, which only the weights know for sure.
 
     The file's size gives them away; where two widths give the same size, the blocks lie at the same places under both.
-    If bytes are missing or too many, the width under which the first block is intact is the right one, and failing
-    that the narrowest one that needs more bytes than are there is the most likely.
+    If bytes are missing or too many, the width under which the first or the last block is intact is the right one, and
+    failing that the narrowest one that needs more bytes than are there is the most likely.
     """
     last_columns = header.columns - (header.blocks - 1) * BLOCK_COLUMNS
     widths = range(1, MAX_WIDTH + 1)
@@ -97,6 +97,10 @@ def _guess_width(data: bytes, header: Header, header_bytes: int) -> int:
         if sizes[width] == len(data):
             return width
     for width in widths:
-        if BlockMap(data, header, header_bytes, width).intact(0, header_bytes):
+        blocks = BlockMap(data, header, header_bytes, width)
+        last_begin = len(data) - CHECK_BYTES - fixed_bytes(last_columns, width)
+        if blocks.intact(0, header_bytes) or (
+            last_begin >= header_bytes and blocks.intact(header.blocks - 1, last_begin)
+        ):
             return width
     return next((width for width in widths if sizes[width] > len(data)), MAX_WIDTH)
