@@ -82,7 +82,7 @@ class SoundWriter:
             for start in range(0, len(block), _BLOCK):
                 self._file.write(block[start : start + _BLOCK])
         except soundfile.SoundFileError as error:
-            raise SpecVQError(f"{self._name} could not be written ({error}).") from error
+            raise _not_written(self._name, error) from error
 
     def __enter__(self) -> "SoundWriter":
         return self
@@ -96,7 +96,7 @@ class SoundWriter:
             try:
                 self._file.close()
             except soundfile.SoundFileError as failure:
-                raise SpecVQError(f"{self._name} could not be written ({failure}).") from failure
+                raise _not_written(self._name, failure) from failure
 
 
 def _format_of(name: str, num_samples: int) -> tuple[str, str]:
@@ -110,3 +110,8 @@ def _format_of(name: str, num_samples: int) -> tuple[str, str]:
             raise UsageError(f"{name} would be longer than the 4 GB that {suffix} allows: use .wav, .flac or .w64.")
         format_name = "RF64"
     return format_name, subtype
+
+
+def _not_written(name: str, error: soundfile.SoundFileError) -> SpecVQError:
+    reason = str(error).strip().rstrip(".").lower()
+    return SpecVQError(f"{name} could not be written ({reason}): check the free space.")
