@@ -83,7 +83,7 @@ class Codes:
             BitstreamError: the bytes are no `.svq` file or a damaged one.
             WeightsError: the file needs other weights.
         """
-        bundle = weights if isinstance(weights, Bundle) else _bundle_of(data, weights)
+        bundle = weights if isinstance(weights, Bundle) else bundle_of(data, weights)
         model = bundle.coding_model()
         lost: list[tuple[int, int]] = []
         if lenient:
@@ -98,7 +98,8 @@ class Codes:
         return cls.from_bytes(read_file(path), weights, lenient)
 
 
-def _bundle_of(data: bytes, weights: str | None) -> Bundle:
+def bundle_of(data: bytes, weights: str | None) -> Bundle:
+    """The bundle that was named, or else the installed one whose fingerprint a file carries, or else the default."""
     if weights is not None:
         return locate(weights)
     return bundle_for(Header.parse(data)[0].fingerprint) or locate(None)

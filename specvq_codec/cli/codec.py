@@ -1,0 +1,291 @@
+"""encode, decode and info."""
+
+import sys
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ..bitstream import MAX_FILE_BYTES, BitstreamError, SpecVQError, UsageError, inspect
+from .places import SOUND_SUFFIXES, Job, jobs_below
+from .report import print_json, progress_bar, say
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+    from ..codec import Codec
+
+Weights = Annotated[str | None, typer.Option(help="Bundle of weights: a folder, a name, or hf://owner/name.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
+Force = Annotated[bool, typer.Option("--force", "-f", help="Overwrite files that exist.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+Result = dict[str, Any]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command()(encode)
+    app.command()(decode)
+    app.command()(info)
+
+
+def encode(
+    source: Annotated[str, typer.Argument(metavar="IN", help="A sound, a folder of sounds, or - for stdin.")],
+    target: Annotated[str, typer.Argument(metavar="OUT", help="The .svq file, a folder, or - for stdout.")],
+    weights: Weights = None,
+    entropy: Annotated[str, typer.Option(help="auto, fixed or static.")] = "auto",
+    device: Device = "auto",
+    force: Force = False,
+    as_json: Json = False,
+) -> None:
+    """Encode a sound, or all sounds below a folder, to .svq."""
+    from ..bitstream import ENTROPY_CHOICES
+
+    if entropy not in ENTROPY_CHOICES:
+        raise UsageError(f"There is no entropy coding {entropy!r}: use one of {', '.join(ENTROPY_CHOICES)}.")
+    jobs = _jobs(source, target, SOUND_SUFFIXES, ".svq", as_json)
+    with progress_bar() as progress:
+        _check_targets(jobs, force)
+        codec = _codec(weights, device)
+        results = _run(jobs, progress, lambda job: _encode_one(codec, job, entropy, force, progress))
+    _conclude(results, Path(source).is_dir(), as_json)
+
+
+def decode(
+    source: Annotated[str, typer.Argument(metavar="IN", help="An .svq file, a folder of them, or - for stdin.")],
+    target: Annotated[str, typer.Argument(metavar="OUT", help="The sound, a folder, or - for WAV on stdout.")],
+    rate: Annotated[str | None, typer.Option(help="Sample rate in Hz, or 'original'; 22050 if not given.")] = None,
+    weights: Weights = None,
+    vocoder: Annotated[str, typer.Option(help="auto, melgan or griffin-lim.")] = "auto",
+    lenient: Annotated[bool, typer.Option(help="Decode what is left of a damaged file, silence for the rest.")] = False,
+    device: Device = "auto",
+    force: Force = False,
+    as_json: Json = False,
+) -> None:
+    """Decode an .svq file, or all below a folder, to sound."""
+    if rate not in (None, "original") and not (rate.isdecimal() and 8000 <= int(rate) <= 192_000):
+        raise UsageError(f"--rate is 'original' or a number of Hz from 8000 to 192000, not {rate!r}.")
+    jobs = _jobs(source, target, frozenset({".svq"}), ".wav", as_json)
+    with progress_bar() as progress:
+        _check_targets(jobs, force)
+        decoder = _Decoder(weights, device, vocoder, lenient, rate, force, progress)
+        results = _run(jobs, progress, decoder.decode)
+    _conclude(results, Path(source).is_dir(), as_json)
+
+
+def info(
+    source: Annotated[str, typer.Argument(metavar="FILE", help="An .svq file, or - for stdin.")],
+    as_json: Json = False,
+) -> None:
+    """Tell what is in an .svq file; exit with 3 if it is damaged."""
+    from ..weights import bundle_for
+
+    data = _read(Path(source))
+    about = inspect(data)
+    header = about.header
+    bundle = bundle_for(header.fingerprint)
+    kbps = 8 / header.duration / 1000
+    result = {
+        "file": source,
+        "bytes": about.size,
+        "seconds": header.duration,
+        "sample_rate": header.sample_rate,
+        "num_samples": header.num_samples,
+        "columns": header.columns,
+        "indices": 5 * header.columns,
+        "entropy": header.coding.name.lower(),
+        "kbps": about.size * kbps,
+        "kbps_by_part": {
+            "header": about.header_bytes * kbps,
+            "indices": about.payload_bytes * kbps,
+            "block_lengths": about.length_bytes * kbps,
+            "checks": about.check_bytes * kbps,
+        },
+        "weights": header.fingerprint.hex(),
+        "weights_name": bundle.name if bundle else None,
+        "blocks": about.blocks,
+        "damaged_blocks": [number for number, intact in enumerate(about.intact) if not intact],
+        "intact": about.is_intact,
+    }
+    if as_json:
+        print_json(result)
+    else:
+        _print_info(result)
+    if not about.is_intact:
+        raise BitstreamError(f"{source} is damaged: get another copy of it, or decode what is left with --lenient.")
+
+
+def _print_info(result: Result) -> None:
+    parts = ", ".join(f"{name.replace('_', ' ')} {value:.4f}" for name, value in result["kbps_by_part"].items())
+    named = result["weights_name"] or "not installed here"
+    damaged = result["damaged_blocks"]
+    lines = {
+        "duration": f"{result['seconds']:.3f} s ({result['num_samples']} samples at {result['sample_rate']} Hz)",
+        "size": f"{result['bytes']} bytes, {8 * result['bytes']} bits",
+        "rate": f"{result['kbps']:.4f} kbps ({parts})",
+        "indices": f"{result['indices']} in {result['columns']} columns, {result['entropy']} coding",
+        "weights": f"{result['weights']} ({named})",
+        "integrity": "intact" if result["intact"] else f"damaged: {len(damaged)} of {result['blocks']} blocks lost",
+    }
+    for name, text in lines.items():
+        print(f"{name:<10} {text}")
+
+
+def _read(path: Path) -> bytes:
+    from ..codes import read_file
+
+    if str(path) != "-":
+        return read_file(path)
+    data = sys.stdin.buffer.read(MAX_FILE_BYTES + 1)
+    if len(data) > MAX_FILE_BYTES:
+        raise BitstreamError("The standard input is too long for an .svq file: give one that specvq encode made.")
+    return data
+
+
+def _jobs(source: str, target: str, suffixes: frozenset[str], new_suffix: str, as_json: bool) -> list[Job]:
+    if as_json and target == "-":
+        raise UsageError("--json and the result cannot both go to the standard output: name a file.")
+    if not Path(source).is_dir():
+        return [Job(Path(source), Path(target))]
+    if target == "-":
+        raise UsageError("A folder needs a folder to write to, not the standard output.")
+    return jobs_below(Path(source), Path(target), suffixes, new_suffix)
+
+
+def _check_targets(jobs: list[Job], force: bool) -> None:
+    """Refuse a single target before hours of work; in a folder, every file is looked at in its turn."""
+    from ..files import check_output
+
+    if len(jobs) == 1 and jobs[0].target.parent.is_dir():
+        check_output(jobs[0].target, force)
+
+
+def _codec(weights: str | None, device: str, vocoder: str = "auto") -> "Codec":
+    from ..codec import Codec
+
+    return Codec.from_pretrained(weights, device, vocoder)
+
+
+def _encode_one(codec: "Codec", job: Job, entropy: str, force: bool, progress: "Progress") -> Result:
+    import numpy as np
+
+    from ..audio import open_sound
+    from ..codes import Codes
+
+    started = time.perf_counter()
+    with open_sound(str(job.source)) as stream, ExitStack() as stack:
+        total = stream.expected_samples
+        columns = total and total * codec.sample_rate / stream.sample_rate / 4096
+        task = progress.add_task(job.source.name, total=columns or None)
+        stack.callback(progress.remove_task, task)
+        parts = []
+        for part in codec.encode_stream(stream):
+            parts.append(part)
+            progress.advance(task, len(part))
+        codes = Codes(
+            np.concatenate(parts), stream.sample_rate, stream.num_samples, codec.bundle.fingerprint, codec.model
+        )
+    data = codes.to_bytes(entropy)
+    _write(job.target, data, force)
+    return {
+        "input": str(job.source),
+        "output": str(job.target),
+        "seconds": codes.duration,
+        "bytes": len(data),
+        "bits_per_second": 8 * len(data) / codes.duration,
+        "elapsed_seconds": time.perf_counter() - started,
+    }
+
+
+def _write(target: Path, data: bytes, force: bool) -> None:
+    from ..files import write_file
+
+    write_file(target, data, force)
+
+
+class _Decoder:
+    """Decodes files, each with the weights it needs; networks are loaded once for each bundle."""
+
+    def __init__(
+        self,
+        weights: str | None,
+        device: str,
+        vocoder: str,
+        lenient: bool,
+        rate: str | None,
+        force: bool,
+        progress: "Progress",
+    ) -> None:
+        self.weights, self.device, self.vocoder = weights, device, vocoder
+        self.lenient, self.rate, self.force, self.progress = lenient, rate, force, progress
+        self._codecs: dict[bytes, Codec] = {}
+
+    def decode(self, job: Job) -> Result:
+        from ..audio import SoundWriter
+        from ..codec import Codec, output_length
+        from ..codes import Codes, bundle_of
+
+        started = time.perf_counter()
+        data = _read(job.source)
+        bundle = bundle_of(data, self.weights)
+        codes = Codes.from_bytes(data, bundle, self.lenient)
+        if bundle.fingerprint not in self._codecs:
+            self._codecs[bundle.fingerprint] = Codec(bundle, self.device, self.vocoder)
+        codec = self._codecs[bundle.fingerprint]
+        rate = codes.sample_rate if self.rate == "original" else int(self.rate or codec.sample_rate)
+        for first, end in codes.lost:
+            seconds = [column * 4096 / codec.sample_rate for column in (first, end)]
+            say(f"specvq: {job.source}: lost {seconds[0]:.1f} s to {seconds[1]:.1f} s, silent in the output")
+        length = output_length(codes, rate)
+        with SoundWriter(job.target, rate, length, self.force) as writer, ExitStack() as stack:
+            task = self.progress.add_task(job.source.name, total=length)
+            stack.callback(self.progress.remove_task, task)
+            for block in codec.decode_stream(codes, rate):
+                writer.write(block)
+                self.progress.advance(task, len(block))
+        return {
+            "input": str(job.source),
+            "output": str(job.target),
+            "seconds": codes.duration,
+            "bytes": len(data),
+            "sample_rate": rate,
+            "num_samples": length,
+            "lost_columns": [list(span) for span in codes.lost],
+            "elapsed_seconds": time.perf_counter() - started,
+        }
+
+
+def _run(jobs: list[Job], progress: "Progress", work: Callable[[Job], Result]) -> list[Result | SpecVQError]:
+    """Do all jobs; one that fails does not keep the others from being done."""
+    if len(jobs) == 1 and jobs[0].target.parent.is_dir():
+        return [work(jobs[0])]
+    results: list[Result | SpecVQError] = []
+    for job in progress.track(jobs, description="files"):
+        try:
+            job.target.parent.mkdir(parents=True, exist_ok=True)
+            results.append(work(job))
+        except SpecVQError as error:
+            say(f"specvq: {job.source}: {error}")
+            results.append(error)
+    return results
+
+
+def _conclude(results: list[Result | SpecVQError], folder: bool, as_json: bool) -> None:
+    done = [result for result in results if isinstance(result, dict)]
+    failed = [result for result in results if isinstance(result, SpecVQError)]
+    if as_json:
+        print_json({"files": done, "failed": len(failed)} if folder else done[0])
+    else:
+        for result in done:
+            speed = result["seconds"] / result["elapsed_seconds"]
+            rate = 8 * result["bytes"] / result["seconds"]
+            say(
+                f"{result['input']} -> {result['output']}: {result['seconds']:.2f} s, {result['bytes']} bytes, "
+                f"{rate:.0f} bit/s, {speed:.0f} times real time"
+            )
+    if failed:
+        say(f"specvq: {len(failed)} of {len(results)} files could not be done; the others are written.")
+        sys.exit(max(error.exit_code for error in failed))

@@ -1,0 +1,37 @@
+"""What commands tell: messages and progress on stderr, JSON on stdout."""
+
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+T = TypeVar("T")
+
+
+def say(text: str) -> None:
+    """A message for people."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def print_json(values: Any) -> None:
+    """A result for programs."""
+    print(json.dumps(values, indent=1, allow_nan=False), flush=True)
+
+
+@contextmanager
+def progress_bar() -> Iterator[Progress]:
+    """A progress bar on stderr, where that is a terminal; it leaves nothing behind."""
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        yield progress
+
+
+def with_progress(items: Iterable[T], total: int, what: str) -> Iterator[T]:
+    """Iterate, showing how far it is."""
+    with progress_bar() as progress:
+        yield from progress.track(items, total=total, description=what)

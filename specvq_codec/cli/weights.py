@@ -1,0 +1,108 @@
+"""weights: list, show, verify, import, build."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..bitstream.errors import UsageError
+from .report import print_json, say
+
+app = typer.Typer(help="Weight bundles: what is there, whether it is whole, and new ones.", no_args_is_help=True)
+Name = Annotated[str | None, typer.Argument(metavar="[BUNDLE]", help="A folder or a name; the default if not given.")]
+
+
+@app.command("list")
+def list_bundles() -> None:
+    """List the bundles that are installed (in the package, and below the folders in SPECVQ_WEIGHTS)."""
+    from ..weights import find_bundles
+
+    for bundle in find_bundles():
+        print(f"{bundle.fingerprint.hex()[:8]}  {bundle.name:<20} {bundle.path}")
+
+
+@app.command()
+def show(bundle: Name = None) -> None:
+    """Print what a bundle is, as JSON."""
+    from ..weights import locate
+
+    found = locate(bundle)
+    sizes = {path.name: path.stat().st_size for path in sorted(found.path.iterdir()) if path.is_file()}
+    print_json(
+        {
+            "name": found.name,
+            "path": str(found.path),
+            "fingerprint": found.fingerprint.hex(),
+            "note": found.note,
+            "autoencoder": found.autoencoder,
+            "melgan": found.melgan,
+            "bytes": sizes,
+        }
+    )
+
+
+@app.command()
+def verify(bundle: Name = None) -> None:
+    """Read a bundle whole, and compare it with its fingerprint and its networks."""
+    from ..codec import Codec
+    from ..weights import locate
+
+    found = locate(bundle)
+    Codec(found, device="cpu")
+    print(f"{found.name}: intact, {found.fingerprint.hex()}")
+
+
+@app.command("import")
+def import_bundle(
+    out: Annotated[Path, typer.Argument(help="Folder of the new bundle.")],
+    codebook: Annotated[Path, typer.Option(help="The reference's codebook checkpoint (.ckpt).")],
+    vocoder: Annotated[Path | None, typer.Option(help="The reference's MelGAN checkpoint (best_netG.pt).")] = None,
+    name: Annotated[str | None, typer.Option(help="What to call the bundle; the folder's name if not given.")] = None,
+    force: Annotated[bool, typer.Option("--force", "-f", help="Replace a bundle that is there.")] = False,
+) -> None:
+    """Make a bundle from checkpoints of the reference implementation; nothing in them is executed."""
+    from ..reference import import_reference
+    from ..weights import load_bundle
+
+    _check_empty(out, force)
+    import_reference(codebook, vocoder, out, name)
+    say(f"{out}: {load_bundle(out).fingerprint.hex()}")
+
+
+@app.command()
+def build(
+    out: Annotated[Path, typer.Argument(help="Folder of the new bundle.")],
+    data: Annotated[Path, typer.Option(help="Packed sound, whose train split the coding tables are counted on.")],
+    codebook: Annotated[tuple[str, Path], typer.Option(help="Configuration and run of a codebook training.")],
+    vocoder: Annotated[tuple[str, Path], typer.Option(help="Configuration and run of a vocoder training.")],
+    name: Annotated[str | None, typer.Option(help="What to call the bundle; the folder's name if not given.")] = None,
+    note: Annotated[str, typer.Option(help="Where the weights come from, in a sentence.")] = "",
+    force: Annotated[bool, typer.Option("--force", "-f", help="Replace a bundle that is there.")] = False,
+) -> None:
+    """Make a bundle from training runs."""
+    from ..training.codebook import CodebookConfig
+    from ..training.config import load_config
+    from ..training.data import Pack
+    from ..training.export import export_bundle
+    from ..training.vocoder import VocoderConfig
+    from .report import with_progress
+
+    _check_empty(out, force)
+    codebook_run = load_config(CodebookConfig, codebook[0]), codebook[1]
+    vocoder_run = load_config(VocoderConfig, vocoder[0]), vocoder[1]
+    recordings = len(Pack(data, "train").clips)
+    bundle = export_bundle(
+        out,
+        name or out.name,
+        codebook_run,
+        vocoder_run,
+        data,
+        note,
+        lambda items: with_progress(items, recordings, "counting indices"),
+    )
+    say(f"{out}: {bundle.fingerprint.hex()}")
+
+
+def _check_empty(out: Path, force: bool) -> None:
+    if not force and (out / "config.json").exists():
+        raise UsageError(f"{out} holds a bundle already: use -f to replace it, or name another folder.")
