@@ -64,7 +64,9 @@ class BlockMap:
         self.data = memoryview(data)
         self.header = header
         self.first = header_bytes
-        self._width = width
+        self._fixed = header.coding == Coding.FIXED
+        self._full_fixed = fixed_bytes(BLOCK_COLUMNS, width)
+        self._full_most = max_payload_bytes(BLOCK_COLUMNS)
         self._header_crc = zlib.crc32(self.data[:header_bytes])
         self._last = header.blocks - 1
         columns = header.columns - self._last * BLOCK_COLUMNS
@@ -96,20 +98,19 @@ class BlockMap:
 
     def _extent(self, begin: int, last: bool) -> tuple[int, int] | None:
         """Where the payload of a block that begins at ``begin`` would start and stop, or None if none can lie there."""
-        fixed = self.header.coding == Coding.FIXED
         if last:  # it takes what is left of the file
             stop = len(self.data) - CHECK_BYTES
             length = stop - begin
-            fits = length == self._last_fixed if fixed else 0 <= length <= self._last_most
+            fits = length == self._last_fixed if self._fixed else 0 <= length <= self._last_most
             return (begin, stop) if fits else None
-        if fixed:
-            start, length = begin, fixed_bytes(BLOCK_COLUMNS, self._width)
+        if self._fixed:
+            start, length = begin, self._full_fixed
         else:
             try:
                 length, start = decode_varint(self.data, begin)
             except BitstreamError:
                 return None
-        if length > max_payload_bytes(BLOCK_COLUMNS) or start + length + CHECK_BYTES > len(self.data):
+        if length > self._full_most or start + length + CHECK_BYTES > len(self.data):
             return None
         return start, start + length
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import reference_decoder
 
-from specvq_codec.bitstream import CodingModel, read, write
+from specvq_codec.bitstream import MAX_FILE_BYTES, CodingModel, read, write
 
 FORMAT = files("specvq_codec.bitstream").joinpath("FORMAT.md").read_text(encoding="utf-8")
 
@@ -43,6 +43,10 @@ def test_example_bytes(example: dict[str, Any], coding: str) -> None:
     assert (header.sample_rate, header.num_samples) == (example["sample_rate"], example["num_samples"])
     assert decoded.tolist() == example["indices"]
     assert reference_decoder.decode(data, 3, example["static"])[1] == example["indices"]
+
+
+def test_the_bound_of_a_file_is_the_one_of_the_page() -> None:
+    assert f"No valid file has more than {MAX_FILE_BYTES} bytes." in FORMAT
 
 
 def test_explicit_rate_example(example: dict[str, Any]) -> None:

@@ -6,7 +6,7 @@ from bitstream_cases import FINGERPRINT, Case, make_case
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from specvq_codec.bitstream import BitstreamError, inspect, read_lenient, write
+from specvq_codec.bitstream import BitstreamError, inspect, read_lenient, recovery, write
 from specvq_codec.bitstream.blocks import Block, BlockMap
 from specvq_codec.bitstream.header import Header
 from specvq_codec.bitstream.recovery import surviving_blocks
@@ -113,6 +113,15 @@ def test_blocks_far_from_the_damage_need_a_second_one() -> None:
     np.testing.assert_array_equal(indices[20 * 256 :], case.indices[20 * 256 :])
     alone = data[: blocks[2].begin] + garbage + data[blocks[20].begin : blocks[20].end] + garbage
     assert read_lenient(alone, case.model, FINGERPRINT)[2] == [(512, 40 * 256)]
+
+
+def test_the_search_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    data, blocks = written("static")
+    damaged = data[: blocks[1].begin] + bytes(300) + data[blocks[1].begin :]
+    monkeypatch.setattr(recovery, "MAX_TRIES", 301)
+    assert read_lenient(damaged, CASE.model, FINGERPRINT)[2] == []
+    monkeypatch.setattr(recovery, "MAX_TRIES", 300)
+    assert read_lenient(damaged, CASE.model, FINGERPRINT)[2] == [(256, COLUMNS)]
 
 
 def test_swapped_and_foreign_blocks_are_not_taken() -> None:
