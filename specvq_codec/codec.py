@@ -44,7 +44,7 @@ class Codec:
         Args:
             bundle: the weights.
             device: "auto" (CUDA, else MPS, else the CPU), or a torch device.
-            vocoder: "melgan", "griffin-lim", or "auto" for MelGAN where the bundle has one.
+            vocoder: "melgan", "griffin-lim", or "auto" for the one that sounds better with this bundle.
 
         Raises:
             WeightsError: the bundle is damaged, or has no vocoder and "melgan" was asked for.
@@ -61,7 +61,9 @@ class Codec:
         _load(autoencoder, bundle, "codebook")
         self.autoencoder = autoencoder.eval().to(self.device, memory_format=torch.channels_last)
         self.vocoder: Generator | None = None
-        if vocoder == "melgan" or (vocoder == "auto" and bundle.melgan is not None):
+        if vocoder == "auto":
+            vocoder = bundle.default_vocoder
+        if vocoder == "melgan":
             if bundle.melgan is None:
                 raise WeightsError(f"The bundle {bundle.name} has no vocoder: use --vocoder griffin-lim.")
             generator = Generator(_configure(MelGANConfig, bundle.melgan, bundle))
@@ -189,7 +191,7 @@ class Codec:
     def _waveform(self, codes: Codes) -> Iterator[Samples]:
         frames = self._frames(codes)
         if self.vocoder is None:
-            pieces = fade_pieces(frames, lambda mel: spec.griffin_lim(mel[None])[0].clamp(-1.0, 1.0))
+            pieces = fade_pieces(frames, lambda mel, before: spec.griffin_lim(mel[None], before)[0].clamp(-1.0, 1.0))
         else:
             generator = self.vocoder
             pieces = vocode_pieces(frames, lambda mel: generator(mel[None])[0], generator.config.context_frames)

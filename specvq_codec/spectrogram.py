@@ -76,22 +76,36 @@ def _inverse_mel_filters(device: torch.device | None = None) -> Tensor:
     return torch.linalg.pinv(mel_filters().double()).float().to(device)  # (513, 80)
 
 
-def griffin_lim(mel: Tensor, iterations: int = 32, momentum: float = 0.99) -> Tensor:
-    """Waveform (B, 256 T) for a log-mel spectrogram (B, 80, T) in [0, 1], without any trained weights.
+def griffin_lim(mel: Tensor, before: Tensor | None = None, iterations: int = 16, momentum: float = 0.99) -> Tensor:
+    """Waveform for a log-mel spectrogram, without any trained weights.
 
     Perraudin, Balazs & Sondergaard, "A fast Griffin-Lim algorithm" (2013), on least-squares linear magnitudes. Phases
     start from a fixed seed: the same spectrogram always gives the same sound.
+
+    Args:
+        mel: (B, 80, T) in [0, 1].
+        before: samples (B, N) that the waveform should begin like, so that pieces fit together; N at most 256 T.
+        iterations: between projections; more than 16 are hard to hear.
+        momentum: of the projections, in [0, 1).
+
+    Returns:
+        (B, 256 T), about [-1, 1], not clamped.
     """
     target = (_inverse_mel_filters(mel.device) @ mel_magnitudes(mel)).clamp(min=0.0)  # (B, 513, T)
     target = torch.cat([target, target[..., -1:]], -1)  # centred frames need one more than the hops they span
     window = torch.hann_window(N_FFT, device=mel.device)
     length = HOP_LENGTH * mel.shape[-1]
+    mode = "reflect" if length > N_FFT // 2 else "constant"
     generator = torch.Generator().manual_seed(0)
     angle = 2 * torch.pi * torch.rand(target.shape, generator=generator).to(mel.device)
-    phase, previous = torch.polar(torch.ones_like(angle), angle), torch.zeros_like(angle, dtype=torch.complex64)
+    phase = torch.polar(torch.ones_like(angle), angle)
+    if before is not None and before.shape[-1] > N_FFT:
+        known = torch.stft(before, N_FFT, HOP_LENGTH, window=window, return_complex=True)
+        known = known[..., : known.shape[-1] - 2]  # the last frames look beyond what is known
+        phase = torch.cat([torch.sgn(known), phase[..., known.shape[-1] :]], -1)
+    previous = torch.zeros_like(phase)
     for _ in range(iterations):
         wave = torch.istft(target * phase, N_FFT, HOP_LENGTH, window=window, length=length)
-        mode = "reflect" if length > N_FFT // 2 else "constant"
         rebuilt = torch.stft(wave, N_FFT, HOP_LENGTH, window=window, pad_mode=mode, return_complex=True)
         phase = torch.sgn(rebuilt - momentum / (1 + momentum) * previous)
         previous = rebuilt

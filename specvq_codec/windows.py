@@ -106,24 +106,28 @@ def decode_windows(grid: Tensor, decode: Callable[[Tensor], Tensor]) -> Iterator
         yield frames
 
 
-def fade_pieces(frames: Iterable[Tensor], vocode: Callable[[Tensor], Tensor]) -> Iterator[Tensor]:
+def fade_pieces(frames: Iterable[Tensor], vocode: Callable[[Tensor, Tensor | None], Tensor]) -> Iterator[Tensor]:
     """Waveform of a stream of log-mel frames by a vocoder without a receptive field, such as Griffin-Lim.
 
-    Pieces of at most a window are vocoded one by one and cross-faded: neighbours agree on magnitudes, but not on phases.
-    Arguments and what is yielded are as for `vocode_pieces`.
+    Args:
+        frames: (80, T) in [0, 1].
+        vocode: frames (80, T), and the samples (1, N) that the waveform should begin like, or None -> samples (256 T,).
+
+    Yields:
+        Samples (N,), together 256 for every frame; pieces of a window are cross-faded where they overlap.
     """
     held: Tensor | None = None
-    tail: Tensor | None = None  # samples of the previous piece that the next one fades in over
-    fade = PIECE_FADE * spec.HOP_LENGTH
+    tail: Tensor | None = None  # samples of the previous piece that the next one begins like, and fades in over
+    size, fade = WINDOW * COLUMN_FRAMES, PIECE_FADE * spec.HOP_LENGTH
     for new in frames:
         held = new if held is None else torch.cat([held, new], dim=1)
-        while held.shape[1] > WINDOW * COLUMN_FRAMES + PIECE_FADE:
-            samples = _faded_in(vocode(held[:, : WINDOW * COLUMN_FRAMES]), tail)
-            held = held[:, WINDOW * COLUMN_FRAMES - PIECE_FADE :]
+        while held.shape[1] > size + PIECE_FADE:
+            samples = _faded_in(vocode(held[:, :size], None if tail is None else tail[None]), tail)
+            held = held[:, size - PIECE_FADE :]
             yield samples[:-fade]
             tail = samples[-fade:]
     if held is not None:
-        yield _faded_in(vocode(held), tail)
+        yield _faded_in(vocode(held, None if tail is None else tail[None]), tail)
 
 
 def _faded_in(samples: Tensor, tail: Tensor | None) -> Tensor:

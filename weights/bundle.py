@@ -35,6 +35,7 @@ class Bundle:
         fingerprint: SHA-256 (32 bytes) of everything that changes the meaning of an index or of a probability; its
             first four bytes stand in every file.
         note: where the weights come from, in a sentence.
+        default_vocoder: "melgan" or "griffin-lim", whichever its maker found to sound better with these weights.
     """
 
     name: str
@@ -42,7 +43,8 @@ class Bundle:
     autoencoder: dict[str, Any]
     melgan: dict[str, Any] | None
     fingerprint: bytes
-    note: str = ""
+    note: str
+    default_vocoder: str
 
     def tensors(self, part: str) -> Tensors:
         """The tensors of "codebook", "vocoder" or "entropy" by name, in the precision they are stored in.
@@ -129,7 +131,17 @@ def load_bundle(folder: Path) -> Bundle:
         if len(mark) != 32 or not isinstance(config["autoencoder"], dict):
             raise ValueError("fingerprint or autoencoder")
         int(config["autoencoder"]["codebook_size"])
-        return Bundle(config["name"], folder, config["autoencoder"], config["melgan"], mark, config.get("note", ""))
+        if config["default_vocoder"] not in ("griffin-lim", "melgan" if config["melgan"] else ""):
+            raise ValueError("default_vocoder")
+        return Bundle(
+            name=config["name"],
+            path=folder,
+            autoencoder=config["autoencoder"],
+            melgan=config["melgan"],
+            fingerprint=mark,
+            note=config["note"],
+            default_vocoder=config["default_vocoder"],
+        )
     except (KeyError, TypeError, ValueError) as error:
         raise WeightsError(f"{path} is damaged ({error}): get the bundle again.") from error
 
@@ -143,6 +155,7 @@ def write_bundle(
     vocoder: Tensors | None = None,
     static: npt.NDArray[np.int32] | None = None,
     note: str = "",
+    default_vocoder: str | None = None,
 ) -> Bundle:
     """Write a bundle; tensors are stored in the precision they have.
 
@@ -155,6 +168,7 @@ def write_bundle(
         vocoder: its tensors.
         static: tables for static coding, as `frequency_tables` gives them.
         note: where the weights come from, in a sentence.
+        default_vocoder: "melgan" or "griffin-lim"; if not given, MelGAN where there is one.
     """
     folder.mkdir(parents=True, exist_ok=True)
     autoencoder = json.loads(json.dumps(autoencoder))  # tuples become lists, as they will be read
@@ -170,6 +184,7 @@ def write_bundle(
         "name": name,
         "fingerprint": mark.hex(),
         "note": note,
+        "default_vocoder": default_vocoder or ("melgan" if melgan else "griffin-lim"),
         "autoencoder": autoencoder,
         "melgan": melgan,
     }
