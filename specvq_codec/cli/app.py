@@ -1,17 +1,43 @@
 """The `specvq` command: its families of commands, and what becomes of errors."""
 
+import os
+import signal
 import sys
 import warnings
-from typing import Annotated, Any
+from types import FrameType
+from typing import Annotated, Any, NoReturn
 
 import typer
+from typer.core import TyperGroup
 
 from .. import __version__
 from ..bitstream.errors import SpecVQError
 from . import codec, evaluate, train, weights
 from .report import say
 
+
+class _Commands(TyperGroup):
+    """All commands; what goes wrong in one becomes a sentence on stderr and an exit code, never a traceback."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except SpecVQError as error:
+            say(f"specvq: {error}")
+            raise typer.Exit(error.exit_code) from error
+        except KeyboardInterrupt as error:
+            say("specvq: stopped.")
+            raise typer.Exit(128 + signal.SIGINT) from error
+        except BrokenPipeError as error:  # the program that reads our output wants no more of it
+            raise typer.Exit(141) from error
+        except OSError as error:  # a full disk, a folder without permission: the machine's fault, not a defect
+            where = f"{error.filename}: " if error.filename else ""
+            say(f"specvq: {where}{(error.strerror or str(error)).lower()}.")
+            raise typer.Exit(3) from error
+
+
 app = typer.Typer(
+    cls=_Commands,
     help="Stores any sound at about 0.2 kbps, and brings it back.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -44,17 +70,20 @@ def _show_warning(message: Warning | str, category: type[Warning], *_: Any, **__
         say(f"specvq: warning: {message}")
 
 
+def _stop(number: int, _: FrameType | None) -> NoReturn:
+    sys.exit(128 + number)  # as an exception, so that half-written files are removed
+
+
 def main() -> None:
-    """Run the command line: a user's error is one sentence on stderr and the error's exit code, never a traceback."""
+    """Run the command line."""
     warnings.showwarning = _show_warning
+    for name in ("SIGTERM", "SIGHUP"):  # the second does not exist on Windows
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), _stop)
     try:
         app()
-    except SpecVQError as error:
-        say(f"specvq: {error}")
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        say("specvq: stopped.")
-        sys.exit(130)
-    except BrokenPipeError:
-        sys.stderr.close()
-        sys.exit(141)
+    finally:
+        try:
+            sys.stdout.flush()
+        except OSError:  # a closed pipe; Python would flush again at its end, and complain
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

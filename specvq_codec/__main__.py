@@ -1,0 +1,5 @@
+"""`python -m specvq_codec` is `specvq`."""
+
+from .cli import main
+
+main()
