@@ -62,8 +62,11 @@ class Codes:
             entropy: "fixed", "static", or "auto" for the smallest.
 
         Raises:
-            UsageError: the coding does not exist, or the weights have no tables for it.
+            UsageError: the coding does not exist, the weights have no tables for it, or columns are lost, which a file
+                cannot tell.
         """
+        if self.lost:
+            raise UsageError("Codes with lost columns cannot be stored, as a file cannot say so: decode them instead.")
         return write(self.indices, self.sample_rate, self.num_samples, self.fingerprint, self.model, entropy)
 
     def save(self, path: str | PathLike[str], entropy: str = "auto", force: bool = False) -> None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,9 +11,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save
 
-from ..bitstream import CODEC_RATE, COLUMN_SAMPLES, ROWS, CodingModel, WeightsError
+from ..bitstream import CODEC_RATE, COLUMN_SAMPLES, ROWS, CodingModel, UsageError, WeightsError
 
 Tensors = dict[str, npt.NDArray[Any]]
 
@@ -57,7 +58,7 @@ class Bundle:
             return load_file(path)
         except FileNotFoundError as error:
             raise WeightsError(f"{path} is missing: get the bundle again, or give another with --weights.") from error
-        except (SafetensorError, OSError) as error:
+        except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:  # the last three: a strange type
             raise WeightsError(f"{path} is damaged ({error}): get the bundle again.") from error
 
     def has(self, part: str) -> bool:
@@ -79,8 +80,8 @@ class Bundle:
         Raises:
             WeightsError: something is missing, damaged, not finite, or not what the fingerprint says.
         """
-        tables = self.tensors("entropy") if self.has("entropy") else {}
         codebook = self.tensors("codebook")
+        tables = self.tensors("entropy") if self.has("entropy") else {}
         found = fingerprint(self.autoencoder, codebook, tables)
         if found != self.fingerprint:
             raise WeightsError(
@@ -122,28 +123,35 @@ def load_bundle(folder: Path) -> Bundle:
         config = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise WeightsError(f"{folder} is not a weight bundle (it has no {CONFIG}): give the folder of one.") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise WeightsError(f"{path} cannot be read ({error}): get the bundle again.") from error
     try:
         if config["format"] != BUNDLE_FORMAT:
             raise WeightsError(f"{folder} has bundle format {config['format']}: install a newer specvq-codec.")
-        mark = bytes.fromhex(config["fingerprint"])
-        if len(mark) != 32 or not isinstance(config["autoencoder"], dict):
-            raise ValueError("fingerprint or autoencoder")
-        int(config["autoencoder"]["codebook_size"])
-        if config["default_vocoder"] not in ("griffin-lim", "melgan" if config["melgan"] else ""):
-            raise ValueError("default_vocoder")
-        return Bundle(
+        bundle = Bundle(
             name=config["name"],
             path=folder,
             autoencoder=config["autoencoder"],
             melgan=config["melgan"],
-            fingerprint=mark,
+            fingerprint=bytes.fromhex(config["fingerprint"]),
             note=config["note"],
             default_vocoder=config["default_vocoder"],
         )
-    except (KeyError, TypeError, ValueError) as error:
+        _check_types(bundle)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise WeightsError(f"{path} is damaged ({error}): get the bundle again.") from error
+    return bundle
+
+
+def _check_types(bundle: Bundle) -> None:
+    if not (isinstance(bundle.name, str) and isinstance(bundle.note, str) and len(bundle.fingerprint) == 32):
+        raise ValueError("name, note or fingerprint")
+    if not (isinstance(bundle.autoencoder, dict) and isinstance(bundle.melgan, dict | None)):
+        raise ValueError("autoencoder or melgan")
+    if type(bundle.autoencoder["codebook_size"]) is not int:
+        raise ValueError("codebook_size")
+    if bundle.default_vocoder not in ("griffin-lim", "melgan" if bundle.melgan else ""):
+        raise ValueError("default_vocoder")
 
 
 def write_bundle(
@@ -160,7 +168,7 @@ def write_bundle(
     """Write a bundle; tensors are stored in the precision they have.
 
     Args:
-        folder: where to; made if it is not there. Files of an older bundle there are replaced.
+        folder: where to; made if it is not there. An older bundle there is replaced once the new one is written.
         name: what to call it.
         autoencoder: settings of the autoencoder (`dataclasses.asdict` of its configuration).
         codebook: the autoencoder's tensors by state-dict key.
@@ -169,15 +177,12 @@ def write_bundle(
         static: tables for static coding, as `frequency_tables` gives them.
         note: where the weights come from, in a sentence.
         default_vocoder: "melgan" or "griffin-lim"; if not given, MelGAN where there is one.
+
+    Raises:
+        UsageError: the folder cannot be written to.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     autoencoder = json.loads(json.dumps(autoencoder))  # tuples become lists, as they will be read
     entropy: Tensors = {} if static is None else {"static": np.ascontiguousarray(static, dtype=np.int32)}
-    for part, tensors in zip(PARTS, (codebook, vocoder or {}, entropy), strict=True):
-        path = folder / f"{part}.safetensors"
-        path.unlink(missing_ok=True)
-        if tensors:
-            save_file({key: np.ascontiguousarray(tensor) for key, tensor in tensors.items()}, path)
     mark = fingerprint(autoencoder, codebook, entropy)
     config = {
         "format": BUNDLE_FORMAT,
@@ -188,5 +193,30 @@ def write_bundle(
         "autoencoder": autoencoder,
         "melgan": melgan,
     }
-    (folder / CONFIG).write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
+    files: dict[str, bytes] = {}
+    for part, tensors in zip(PARTS, (codebook, vocoder or {}, entropy), strict=True):
+        if tensors:
+            files[f"{part}.safetensors"] = save({key: np.ascontiguousarray(tensors[key]) for key in tensors})
+    files[CONFIG] = (json.dumps(config, indent=1) + "\n").encode()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _replace_files(folder, files)
+    except OSError as error:
+        raise UsageError(f"The bundle {folder} cannot be written ({error}): choose another folder.") from error
     return load_bundle(folder)
+
+
+def _replace_files(folder: Path, files: dict[str, bytes]) -> None:
+    """Write all files beside those that are there, and only then put them in their places, the description last."""
+    written = {folder / name: folder / f".{name}.part" for name in files}
+    try:
+        for path, temporary in written.items():
+            temporary.write_bytes(files[path.name])
+        for part in PARTS:
+            if f"{part}.safetensors" not in files:
+                (folder / f"{part}.safetensors").unlink(missing_ok=True)
+        for path, temporary in written.items():
+            os.replace(temporary, path)
+    finally:
+        for temporary in written.values():
+            temporary.unlink(missing_ok=True)

@@ -1,6 +1,7 @@
 """Where bundles are: in the package, in a folder, in the folders of an environment variable, on a hub."""
 
 import os
+import warnings
 from collections.abc import Iterator
 from os import PathLike
 from pathlib import Path
@@ -24,30 +25,44 @@ def locate(source: str | PathLike[str] | None = None) -> Bundle:
         WeightsError: there is no such bundle.
     """
     if source is None:
+        if not (DEFAULT / CONFIG).is_file():
+            raise WeightsError(f"This copy of specvq-codec has no weights of its own: name a bundle{_names()}.")
         return load_bundle(DEFAULT)
     text = os.fspath(source)
     if text.startswith(_HUB):
         return load_bundle(_from_hub(text.removeprefix(_HUB)))
     if Path(text).is_dir():
         return load_bundle(Path(text))
-    bundles = list(find_bundles())
-    for bundle in bundles:
+    if Path(text).exists():
+        raise WeightsError(f"{text} is a file, and a weight bundle is a folder: give the folder that holds {CONFIG}.")
+    for bundle in find_bundles():
         if bundle.name == text:
             return bundle
-    names = ", ".join(bundle.name for bundle in bundles)
-    raise WeightsError(f"There is no weight bundle {text}: give a folder with a {CONFIG}, or one of these: {names}.")
+    raise WeightsError(f"There is no weight bundle {text}: give a folder with a {CONFIG}{_names()}.")
+
+
+def _names() -> str:
+    names = [bundle.name for bundle in find_bundles()]
+    return f", or one of these: {', '.join(names)}" if names else ""
 
 
 def find_bundles() -> Iterator[Bundle]:
-    """The default bundle, and those in the folders that the environment variable SPECVQ_WEIGHTS names."""
-    if (DEFAULT / CONFIG).is_file():
-        yield load_bundle(DEFAULT)
+    """The default bundle, and those in the folders that the environment variable SPECVQ_WEIGHTS names.
+
+    A bundle whose description is damaged is left out, with a warning: others can be used nevertheless.
+    """
+    folders = [DEFAULT]
     for place in filter(None, os.environ.get(VARIABLE, "").split(os.pathsep)):
-        folder = Path(place)
-        candidates = [folder, *sorted(folder.iterdir())] if folder.is_dir() else []
-        for candidate in candidates:
-            if (candidate / CONFIG).is_file():
-                yield load_bundle(candidate)
+        try:
+            folders += [Path(place), *sorted(Path(place).iterdir())]
+        except OSError as error:
+            warnings.warn(f"{VARIABLE} names {place}, which cannot be read ({error.strerror}).", stacklevel=2)
+    for folder in folders:
+        if (folder / CONFIG).is_file():
+            try:
+                yield load_bundle(folder)
+            except WeightsError as error:
+                warnings.warn(str(error), stacklevel=2)
 
 
 def bundle_for(mark: bytes) -> Bundle | None:
