@@ -1,3 +1,5 @@
+"""Run the command line from a checkout."""
+
 from specvq_codec.cli import main
 
 main()

@@ -1,8 +1,8 @@
 """Sound of any length through networks that were trained on ten seconds.
 
-The autoencoder normalises over, and attends to, a whole window, so windows overlap: they begin every 37 columns, hold 53,
-and each gives away the columns of its middle. A last window takes what is left, up to 61 columns. The windows follow from
-the length of the sound alone, so no result depends on how it was read.
+The autoencoder normalises over, and attends to, a whole window, so windows overlap: they begin every 37 columns, hold
+53, and each gives away the columns of its middle. A last window takes what is left, up to 61 columns. The windows
+follow from the length of the sound alone, so no result depends on how it was read.
 """
 
 from __future__ import annotations

@@ -6,8 +6,10 @@ from pathlib import Path
 
 from ..bitstream.errors import AudioError, UsageError
 
+# What libsndfile reads; a format is found out from the content, but in a folder not everything should be tried.
 SOUND_SUFFIXES = frozenset(
-    ".wav .wave .flac .ogg .oga .opus .mp3 .aif .aiff .aifc .au .snd .caf .w64 .rf64 .voc .paf .iff .8svx .sf .avr".split()
+    {".wav", ".wave", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc", ".au", ".snd", ".caf"}
+    | {".w64", ".rf64", ".voc", ".paf", ".iff", ".8svx", ".sf", ".avr"}
 )
 
 
@@ -34,9 +36,23 @@ def jobs_below(folder: Path, out: Path, suffixes: frozenset[str], new_suffix: st
     if not found:
         raise AudioError(f"There is no {', '.join(sorted(suffixes))} file below {folder}: name another folder.")
     names = [path.relative_to(folder) for path in found]
-    taken = Counter(name.with_suffix(new_suffix) for name in names)
-    jobs = []
-    for path, name in zip(found, names, strict=True):
-        short = name.with_suffix(new_suffix)
-        jobs.append(Job(path, out / (short if taken[short] == 1 else name.with_name(name.name + new_suffix))))
-    return jobs
+    results = {name: name.with_suffix(new_suffix) for name in names}
+    while len(set(results.values())) < len(results):  # whole names can meet short ones, too: b.wav, b.mp3, b.wav.wav
+        taken = Counter(results.values())
+        for name, result in results.items():
+            if taken[result] > 1:
+                results[name] = name.with_name(name.name + new_suffix)
+    return [Job(path, out / results[name]) for path, name in zip(found, names, strict=True)]
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it, where they are not there.
+
+    Raises:
+        UsageError: it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise UsageError(f"The folder {folder} cannot be made ({reason}): name another one to write to.") from error

@@ -7,6 +7,7 @@ the reference's, so that its state dict loads as it is. Layout everywhere: (batc
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 import torch.nn.functional as F
@@ -37,7 +38,7 @@ class AutoencoderConfig:
             raise ValueError(f"attention_levels name a resolution that does not exist: {self}")
 
 
-def group_norm(channels: int) -> nn.GroupNorm:
+def _group_norm(channels: int) -> nn.GroupNorm:
     return nn.GroupNorm(num_groups=32, num_channels=channels, eps=1e-6)
 
 
@@ -46,9 +47,9 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
-        self.norm1 = group_norm(in_channels)
+        self.norm1 = _group_norm(in_channels)
         self.conv1 = nn.Conv2d(in_channels, out_channels, 3, padding=1)
-        self.norm2 = group_norm(out_channels)
+        self.norm2 = _group_norm(out_channels)
         self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1)
         same = in_channels == out_channels
         self.nin_shortcut = None if same else nn.Conv2d(in_channels, out_channels, 1)
@@ -64,7 +65,7 @@ class Attention(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.norm = group_norm(channels)
+        self.norm = _group_norm(channels)
         self.q = nn.Conv2d(channels, channels, 1)
         self.k = nn.Conv2d(channels, channels, 1)
         self.v = nn.Conv2d(channels, channels, 1)
@@ -150,7 +151,7 @@ class Encoder(nn.Module):
                 level.downsample = Downsample(width)
             self.down.append(level)
         self.mid = Middle(channels[-1])
-        self.norm_out = group_norm(channels[-1])
+        self.norm_out = _group_norm(channels[-1])
         self.conv_out = nn.Conv2d(channels[-1], config.z_channels, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -178,7 +179,7 @@ class Decoder(nn.Module):
             if i > 0:
                 level.upsample = Upsample(width)
             self.up.append(level)
-        self.norm_out = group_norm(channels[0])
+        self.norm_out = _group_norm(channels[0])
         self.conv_out = nn.Conv2d(channels[0], config.patch**2, 3, padding=1)
 
     def forward(self, z: Tensor) -> Tensor:
@@ -210,6 +211,13 @@ class Autoencoder(nn.Module):
             self.linear_in = nn.Conv2d(1, config.embed_dim, size, stride=size)
             self.linear_out = nn.ConvTranspose2d(config.embed_dim, 1, size, stride=size)
 
+    def channels_last(self) -> Self:
+        """Lay the weights out as CPUs and tensor cores like them best; the function computed stays the same."""
+        for parameter in self.parameters():
+            if parameter.dim() == 4:
+                parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+        return self
+
     def latents(self, x: Tensor) -> Tensor:
         """Spectrogram (B, 1, 80, T) in [-1, 1] -> latents before quantisation (B, embed_dim, 5, T // 16)."""
         z = self.quant_conv(self.encoder(x))
@@ -237,7 +245,3 @@ def to_sequence(grid: Tensor) -> Tensor:
 def to_grid(sequence: Tensor, rows: int = 5) -> Tensor:
     """The inverse of `to_sequence`: (..., rows * W) -> (..., rows, W)."""
     return sequence.unflatten(-1, (-1, rows)).mT
-
-
-def count_parameters(module: nn.Module) -> int:
-    return sum(torch.numel(p) for p in module.parameters())

@@ -1,7 +1,7 @@
 """The vocoder: MelGAN's generator, log-mel spectrogram -> waveform.
 
-Follows Kumar et al., "MelGAN: Generative Adversarial Networks for Conditional Waveform Synthesis" (NeurIPS 2019), as the
-reference of this project uses it. Weights are plain: weight normalisation is a matter of training and is folded away.
+Follows Kumar et al., "MelGAN: Generative Adversarial Networks for Conditional Waveform Synthesis" (NeurIPS 2019), as
+the reference of this project uses it. Weights are plain: weight normalisation belongs to training and is folded away.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class TimeUpsample(nn.ConvTranspose1d):
 
 
 class TimePad(nn.Module):
-    """Reflection padding of the last axis. Inputs no longer than the padding, which cannot be reflected, repeat their edge."""
+    """Reflection padding of the last axis; an input too short to be reflected repeats its edge."""
 
     def __init__(self, padding: int) -> None:
         super().__init__()

@@ -1,7 +1,8 @@
 """Training the codebook: autoencoder and quantiser on log-mel spectrograms.
 
-The networks start as the best linear codec of 16 x 16 patches (principal components and k-means) and learn what is better;
-the codebook follows exponential moving averages of the latents assigned to it (van den Oord et al. 2017, appendix A).
+The networks start as the best linear codec of 16 x 16 patches (principal components and k-means) and learn what is
+better; the codebook follows exponential moving averages of the latents assigned to it (van den Oord et al. 2017,
+appendix A).
 """
 
 from __future__ import annotations
@@ -92,10 +93,13 @@ class CodebookTask:
         self.train_mels = MelPack(Pack(data, "train"), config.frames)
         self.valid_mels = MelPack(Pack(data, "valid"), config.frames)
         self.module = CodebookModule(config)
-        self.module.start(self.train_mels.crops(400, config.frames, np.random.default_rng(config.loop.seed)), config.loop.seed)
-        self.module.to(device, memory_format=torch.channels_last)
+        crops = self.train_mels.crops(400, config.frames, np.random.default_rng(config.loop.seed))
+        self.module.start(crops, config.loop.seed)
+        self.module.to(device)
+        self.module.autoencoder.channels_last()
 
     def loss(self, rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
+        """The loss of a batch of random crops; the codebook has moved with it."""
         model = self.module.autoencoder
         mel = self.train_mels.crops(self.config.batch_size, self.config.frames, rng).to(self.device)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
@@ -115,7 +119,8 @@ class CodebookTask:
         model = self.module.autoencoder.eval()
         error, frames, counts = 0.0, 0, torch.zeros(self.config.model.codebook_size)
         for item in self.valid_mels.items:
-            mel = item[None, None, :, : min(848, item.shape[1] // COLUMN_FRAMES * COLUMN_FRAMES)].to(self.device).float()
+            whole = min(848, item.shape[1] // COLUMN_FRAMES * COLUMN_FRAMES)
+            mel = item[None, None, :, :whole].to(self.device).float()
             indices = model.encode(mel * 2 - 1)
             decoded = (model.decode(indices).clamp(-1, 1) + 1) / 2
             error += float((decoded - mel).abs().mean(2).sum())

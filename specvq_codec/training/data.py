@@ -1,7 +1,7 @@
 """A folder of sound, packed once into one memory-mapped file, and crops from it.
 
-A pack is a folder: `samples.i16` (mono, 22 050 Hz, 16 bit, all recordings one after another) and `index.json` (where each
-recording lies, and its split and domain). Reading it needs no audio library.
+A pack is a folder: `samples.i16` (mono, 22 050 Hz, 16 bit, all recordings one after another) and `index.json` (where
+each recording lies, and its split and domain). Reading it needs no audio library.
 """
 
 from __future__ import annotations

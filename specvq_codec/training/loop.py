@@ -31,9 +31,11 @@ class LoopConfig:
 
 
 class Task(Protocol):
-    """What a stage adds to the loop. `module` holds everything that is trained or kept."""
+    """What a stage adds to the loop."""
 
-    module: nn.Module
+    @property
+    def module(self) -> nn.Module:
+        """Everything that is trained or kept."""
 
     def loss(self, rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
         """The loss of a new batch and numbers to show."""
@@ -49,6 +51,7 @@ class TrainingError(SpecVQError):
 
 
 def learning_rate(step: int, config: LoopConfig) -> float:
+    """The learning rate of a step: a linear rise, then half a cosine."""
     if step < config.warmup:
         return config.learning_rate * (step + 1) / config.warmup
     progress = (step - config.warmup) / max(1, config.steps - config.warmup)
@@ -70,7 +73,8 @@ def train(task: Task, config: LoopConfig, run: Path) -> dict[str, float]:
             group["lr"] = learning_rate(step, config)
         loss, shown = task.loss(np.random.default_rng((config.seed, step)))
         if not torch.isfinite(loss):
-            raise TrainingError(f"The loss became {loss.item()} at step {step}; {run / 'last.pt'} holds the last good one.")
+            last = run / "last.pt"
+            raise TrainingError(f"The loss became {loss.item()} at step {step}; {last} is the last good state.")
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(task.module.parameters(), config.grad_clip)

@@ -18,8 +18,8 @@ def stft_magnitudes(waveform: Tensor, size: int, hop: int) -> Tensor:
 def multi_resolution_stft(estimate: Tensor, target: Tensor) -> Tensor:
     """Multi-resolution STFT distance of waveforms (B, N), a scalar >= 0.
 
-    Mean over three resolutions of spectral convergence and mean absolute difference of natural-log magnitudes (floored
-    at 1e-5, relative to a full-scale sinusoid of magnitude about size / 4): Yamamoto, Song & Kim, "Parallel WaveGAN" (2020).
+    Mean over three resolutions of spectral convergence and mean absolute difference of natural-log magnitudes, floored
+    at 1e-5 of a full-scale sinusoid's (about size / 4): Yamamoto, Song & Kim, "Parallel WaveGAN" (2020).
     """
     total = torch.zeros((), device=estimate.device)
     for size, hop in RESOLUTIONS:

@@ -12,7 +12,8 @@ from ..models.autoencoder import COLUMN_FRAMES
 def principal_patches(patches: Tensor, count: int) -> tuple[Tensor, float]:
     """Patches (N, 256) -> leading right singular vectors (count, 256), and the root mean square of their coefficients.
 
-    Not centred: the transposed convolution that puts patches back has no bias a pixel; the first component carries the mean.
+    Not centred, for the transposed convolution that puts patches back has no bias a pixel: the first component carries
+    the mean.
     """
     basis = torch.linalg.svd(patches.double().mT @ patches.double())[0].mT[:count].float()  # (count, 256)
     return basis, float((patches @ basis.mT).square().mean().sqrt())

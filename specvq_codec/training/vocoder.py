@@ -56,8 +56,10 @@ class VocoderTask:
         self.module: nn.Module = generator.to(device)
 
     def loss(self, rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
+        """The loss of a batch of random crops."""
         length = self.config.frames * spec.HOP_LENGTH
-        sound = self.train_sound.crops(self.config.batch_size, length + spec.N_FFT - spec.HOP_LENGTH, rng).to(self.device)
+        needed = length + spec.N_FFT - spec.HOP_LENGTH
+        sound = self.train_sound.crops(self.config.batch_size, needed, rng).to(self.device)
         mel = spec.log_mel_frames(sound)  # (B, 80, frames); frame t is centred on sample N_FFT / 2 + t * HOP_LENGTH
         target = sound[:, spec.N_FFT // 2 : spec.N_FFT // 2 + length]
         return self._distance(self.module(mel), target, mel)
