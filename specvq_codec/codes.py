@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .bitstream import BitstreamError, CodingModel, Header, UsageError, read, read_lenient, write
+from .bitstream import BitstreamError, CodingModel, Header, UsageError, WeightsError, inspect, read, read_lenient, write
 from .bitstream.blocks import MAX_FILE_BYTES
 from .files import write_file
 from .weights import Bundle, bundle_for, locate
@@ -101,11 +101,22 @@ class Codes:
         return cls.from_bytes(read_file(path), weights, lenient)
 
 
-def bundle_of(data: bytes, weights: str | None) -> Bundle:
-    """The bundle that was named, or else the installed one whose fingerprint a file carries, or else the default."""
+def bundle_of(data: bytes, weights: str | None = None) -> Bundle:
+    """The bundle that was named, or else the installed one whose fingerprint a file carries.
+
+    Raises:
+        BitstreamError: the bytes are no `.svq` file.
+        WeightsError: there is no such bundle.
+    """
     if weights is not None:
         return locate(weights)
-    return bundle_for(Header.parse(data)[0].fingerprint) or locate(None)
+    mark = Header.parse(data)[0].fingerprint
+    bundle = bundle_for(mark)
+    if bundle is None:
+        if not any(inspect(data).intact):
+            raise BitstreamError("The file is damaged (no check in it fits): get another copy of it.")
+        raise WeightsError(f"The file needs the weights {mark.hex()}, which are not installed: name them (--weights).")
+    return bundle
 
 
 def read_file(path: str | PathLike[str]) -> bytes:

@@ -1,28 +1,43 @@
 """encode, decode and info."""
 
+import re
 import sys
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..bitstream import MAX_FILE_BYTES, BitstreamError, SpecVQError, UsageError, inspect
-from .places import SOUND_SUFFIXES, Job, jobs_below
+from ..bitstream import (
+    CODEC_RATE,
+    COLUMN_SAMPLES,
+    ENTROPY_CHOICES,
+    MAX_FILE_BYTES,
+    AudioError,
+    BitstreamError,
+    SpecVQError,
+    UsageError,
+    inspect,
+)
+from .places import SOUND_SUFFIXES, Job, jobs_below, make_folder
 from .report import print_json, progress_bar, say
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
     from ..codec import Codec
+    from ..weights import Bundle
 
 Weights = Annotated[str | None, typer.Option(help="Bundle of weights: a folder, a name, or hf://owner/name.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 Force = Annotated[bool, typer.Option("--force", "-f", help="Overwrite files that exist.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Result = dict[str, Any]
+Failure = tuple[Job, SpecVQError]
+VOCODERS = ("auto", "melgan", "griffin-lim")
 
 
 def register(app: typer.Typer) -> None:
@@ -42,16 +57,21 @@ def encode(
     as_json: Json = False,
 ) -> None:
     """Encode a sound, or all sounds below a folder, to .svq."""
-    from ..bitstream import ENTROPY_CHOICES
+    from ..codec import Codec
 
     if entropy not in ENTROPY_CHOICES:
         raise UsageError(f"There is no entropy coding {entropy!r}: use one of {', '.join(ENTROPY_CHOICES)}.")
-    jobs = _jobs(source, target, SOUND_SUFFIXES, ".svq", as_json)
+    folder = Path(source).is_dir()
+    if not folder and Path(source).suffix.lower() == ".svq":
+        raise AudioError(f"{source} is the name of an encoded sound: specvq decode decodes it.")
+    if not folder and Path(target).suffix.lower() in SOUND_SUFFIXES:
+        raise UsageError(f"{target} is the name of a sound: give the encoded file one that ends in .svq.")
+    jobs = _jobs(source, target, SOUND_SUFFIXES, ".svq", force, as_json)
     with progress_bar() as progress:
-        _check_targets(jobs, force)
-        codec = _codec(weights, device)
-        results = _run(jobs, progress, lambda job: _encode_one(codec, job, entropy, force, progress))
-    _conclude(results, Path(source).is_dir(), as_json)
+        codec = Codec.from_pretrained(weights, device, "griffin-lim")  # encoding needs no vocoder
+        work = partial(_encode_one, codec, entropy, force, progress)
+        done, failed = _run_all(jobs, progress, work, force) if folder else ([work(jobs[0])], [])
+    _conclude(done, failed, folder, as_json)
 
 
 def decode(
@@ -66,14 +86,19 @@ def decode(
     as_json: Json = False,
 ) -> None:
     """Decode an .svq file, or all below a folder, to sound."""
-    if rate not in (None, "original") and not (rate.isdecimal() and 8000 <= int(rate) <= 192_000):
+    if rate not in (None, "original") and not (re.fullmatch("[0-9]{4,6}", rate) and 8000 <= int(rate) <= 192_000):
         raise UsageError(f"--rate is 'original' or a number of Hz from 8000 to 192000, not {rate!r}.")
-    jobs = _jobs(source, target, frozenset({".svq"}), ".wav", as_json)
+    if vocoder not in VOCODERS:
+        raise UsageError(f"There is no vocoder {vocoder!r}: use one of {', '.join(VOCODERS)}.")
+    folder = Path(source).is_dir()
+    if not folder and Path(source).suffix.lower() in SOUND_SUFFIXES:
+        raise BitstreamError(f"{source} is the name of a sound, and decode reads .svq files: specvq encode encodes it.")
+    jobs = _jobs(source, target, frozenset({".svq"}), ".wav", force, as_json)
     with progress_bar() as progress:
-        _check_targets(jobs, force)
         decoder = _Decoder(weights, device, vocoder, lenient, rate, force, progress)
-        results = _run(jobs, progress, decoder.decode)
-    _conclude(results, Path(source).is_dir(), as_json)
+        work = decoder.decode
+        done, failed = _run_all(jobs, progress, work, force) if folder else ([work(jobs[0])], [])
+    _conclude(done, failed, folder, as_json)
 
 
 def info(
@@ -145,40 +170,35 @@ def _read(path: Path) -> bytes:
     return data
 
 
-def _jobs(source: str, target: str, suffixes: frozenset[str], new_suffix: str, as_json: bool) -> list[Job]:
-    if as_json and target == "-":
-        raise UsageError("--json and the result cannot both go to the standard output: name a file.")
-    if not Path(source).is_dir():
-        return [Job(Path(source), Path(target))]
-    if target == "-":
-        raise UsageError("A folder needs a folder to write to, not the standard output.")
-    return jobs_below(Path(source), Path(target), suffixes, new_suffix)
-
-
-def _check_targets(jobs: list[Job], force: bool) -> None:
-    """Refuse a single target before hours of work; in a folder, every file is looked at in its turn."""
+def _jobs(
+    source: str, target: str, suffixes: frozenset[str], new_suffix: str, force: bool, as_json: bool
+) -> list[Job]:
+    """What is to be done; a single target that cannot be written is refused before hours of work."""
     from ..files import check_output
 
-    if len(jobs) == 1 and jobs[0].target.parent.is_dir():
-        check_output(jobs[0].target, force)
+    if as_json and target == "-":
+        raise UsageError("--json and the result cannot both go to the standard output: name a file.")
+    if Path(source).is_dir():
+        if target == "-":
+            raise UsageError("A folder needs a folder to write to, not the standard output.")
+        return jobs_below(Path(source), Path(target), suffixes, new_suffix)
+    check_output(target, force)
+    if target != "-" and source != "-" and Path(target).exists() and Path(target).samefile(source):
+        raise UsageError(f"{target} would be written over what is read: name another file.")
+    return [Job(Path(source), Path(target))]
 
 
-def _codec(weights: str | None, device: str, vocoder: str = "auto") -> "Codec":
-    from ..codec import Codec
-
-    return Codec.from_pretrained(weights, device, vocoder)
-
-
-def _encode_one(codec: "Codec", job: Job, entropy: str, force: bool, progress: "Progress") -> Result:
+def _encode_one(codec: "Codec", entropy: str, force: bool, progress: "Progress", job: Job) -> Result:
     import numpy as np
 
     from ..audio import open_sound
     from ..codes import Codes
+    from ..files import write_file
 
     started = time.perf_counter()
     with open_sound(str(job.source)) as stream, ExitStack() as stack:
         total = stream.expected_samples
-        columns = total and total * codec.sample_rate / stream.sample_rate / 4096
+        columns = total and total * CODEC_RATE / stream.sample_rate / COLUMN_SAMPLES
         task = progress.add_task(job.source.name, total=columns or None)
         stack.callback(progress.remove_task, task)
         parts = []
@@ -189,7 +209,7 @@ def _encode_one(codec: "Codec", job: Job, entropy: str, force: bool, progress: "
             np.concatenate(parts), stream.sample_rate, stream.num_samples, codec.bundle.fingerprint, codec.model
         )
     data = codes.to_bytes(entropy)
-    _write(job.target, data, force)
+    write_file(job.target, data, force)
     return {
         "input": str(job.source),
         "output": str(job.target),
@@ -198,12 +218,6 @@ def _encode_one(codec: "Codec", job: Job, entropy: str, force: bool, progress: "
         "bits_per_second": 8 * len(data) / codes.duration,
         "elapsed_seconds": time.perf_counter() - started,
     }
-
-
-def _write(target: Path, data: bytes, force: bool) -> None:
-    from ..files import write_file
-
-    write_file(target, data, force)
 
 
 class _Decoder:
@@ -222,22 +236,26 @@ class _Decoder:
         self.weights, self.device, self.vocoder = weights, device, vocoder
         self.lenient, self.rate, self.force, self.progress = lenient, rate, force, progress
         self._codecs: dict[bytes, Codec] = {}
+        self._named: Bundle | None = None  # what weights means, once it is known
 
     def decode(self, job: Job) -> Result:
         from ..audio import SoundWriter
         from ..codec import Codec, output_length
         from ..codes import Codes, bundle_of
+        from ..weights import locate
 
         started = time.perf_counter()
         data = _read(job.source)
-        bundle = bundle_of(data, self.weights)
+        if self.weights is not None and self._named is None:
+            self._named = locate(self.weights)
+        bundle = self._named or bundle_of(data)
         codes = Codes.from_bytes(data, bundle, self.lenient)
         if bundle.fingerprint not in self._codecs:
             self._codecs[bundle.fingerprint] = Codec(bundle, self.device, self.vocoder)
         codec = self._codecs[bundle.fingerprint]
         rate = codes.sample_rate if self.rate == "original" else int(self.rate or codec.sample_rate)
         for first, end in codes.lost:
-            seconds = [column * 4096 / codec.sample_rate for column in (first, end)]
+            seconds = [min(codes.duration, column * COLUMN_SAMPLES / CODEC_RATE) for column in (first, end)]
             say(f"specvq: {job.source}: lost {seconds[0]:.1f} s to {seconds[1]:.1f} s, silent in the output")
         length = output_length(codes, rate)
         with SoundWriter(job.target, rate, length, self.force) as writer, ExitStack() as stack:
@@ -258,26 +276,29 @@ class _Decoder:
         }
 
 
-def _run(jobs: list[Job], progress: "Progress", work: Callable[[Job], Result]) -> list[Result | SpecVQError]:
-    """Do all jobs; one that fails does not keep the others from being done."""
-    if len(jobs) == 1 and jobs[0].target.parent.is_dir():
-        return [work(jobs[0])]
-    results: list[Result | SpecVQError] = []
+def _run_all(
+    jobs: list[Job], progress: "Progress", work: Callable[[Job], Result], force: bool
+) -> tuple[list[Result], list[Failure]]:
+    """Do all jobs of a folder; one that fails does not keep the others from being done."""
+    from ..files import check_output
+
+    done: list[Result] = []
+    failed: list[Failure] = []
     for job in progress.track(jobs, description="files"):
         try:
-            job.target.parent.mkdir(parents=True, exist_ok=True)
-            results.append(work(job))
+            make_folder(job.target.parent)
+            check_output(job.target, force)
+            done.append(work(job))
         except SpecVQError as error:
             say(f"specvq: {job.source}: {error}")
-            results.append(error)
-    return results
+            failed.append((job, error))
+    return done, failed
 
 
-def _conclude(results: list[Result | SpecVQError], folder: bool, as_json: bool) -> None:
-    done = [result for result in results if isinstance(result, dict)]
-    failed = [result for result in results if isinstance(result, SpecVQError)]
+def _conclude(done: list[Result], failed: list[Failure], folder: bool, as_json: bool) -> None:
     if as_json:
-        print_json({"files": done, "failed": len(failed)} if folder else done[0])
+        errors = [{"input": str(job.source), "error": str(error)} for job, error in failed]
+        print_json({"files": done, "failed": errors} if folder else done[0])
     else:
         for result in done:
             speed = result["seconds"] / result["elapsed_seconds"]
@@ -287,5 +308,5 @@ def _conclude(results: list[Result | SpecVQError], folder: bool, as_json: bool) 
                 f"{rate:.0f} bit/s, {speed:.0f} times real time"
             )
     if failed:
-        say(f"specvq: {len(failed)} of {len(results)} files could not be done; the others are written.")
-        sys.exit(max(error.exit_code for error in failed))
+        say(f"specvq: {len(failed)} of {len(done) + len(failed)} files could not be done; the others are written.")
+        raise typer.Exit(max(error.exit_code for _, error in failed))

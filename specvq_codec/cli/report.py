@@ -25,7 +25,7 @@ def print_json(values: Any) -> None:
 @contextmanager
 def progress_bar() -> Iterator[Progress]:
     """A progress bar on stderr, where that is a terminal; it leaves nothing behind."""
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
     console = Console(stderr=True)
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         yield progress
