@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from os import PathLike
 from typing import IO, Any, TypeVar
 
@@ -11,10 +11,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from . import spectrogram as spec
-from .audio import SoundStream, array_stream, blocks_of, open_sound, resampled
-from .bitstream import UsageError, WeightsError
+from .audio import MAX_RATE, MIN_RATE, SoundStream, array_stream, blocks_of, open_sound, resampled
+from .bitstream import Coding, Header, UsageError, WeightsError
 from .codes import Codes, checked_indices
 from .models.autoencoder import Autoencoder, AutoencoderConfig
 from .models.melgan import Generator, MelGANConfig
@@ -24,16 +25,16 @@ from .windows import COLUMN_SAMPLES, STEP, decode_windows, encode_windows, fade_
 __all__ = ["Codec", "Codes"]
 
 Samples = npt.NDArray[np.float32]
-Config = TypeVar("Config", AutoencoderConfig, MelGANConfig)
+Network = TypeVar("Network", bound=nn.Module)
 VOCODERS = ("auto", "melgan", "griffin-lim")
 
 
 class Codec:
     """Encodes and decodes sound with one weight bundle on one device.
 
-    Windows go through the networks one at a time, so that a result never depends on what else is in a batch. Indices can
-    differ between devices where two codebook vectors are equally near; decoding them needs the same weights, not the
-    same device.
+    Windows go through the networks one at a time, so that a result never depends on what else is in a batch. Indices
+    can differ between devices where two codebook vectors are equally near; decoding them needs the same weights, not
+    the same device.
     """
 
     sample_rate = spec.SAMPLE_RATE
@@ -56,19 +57,18 @@ class Codec:
         self.bundle = bundle
         self.device = pick_device(device)
         self.model = bundle.coding_model()
-        config = _configure(AutoencoderConfig, bundle.autoencoder, bundle)
-        autoencoder = Autoencoder(config)
-        _load(autoencoder, bundle, "codebook")
-        self.autoencoder = autoencoder.eval().to(self.device, memory_format=torch.channels_last)
+        autoencoder = _network(Autoencoder, AutoencoderConfig, bundle.autoencoder, bundle, "codebook")
+        self.autoencoder = autoencoder.to(self.device).channels_last()
         self.vocoder: Generator | None = None
         if vocoder == "auto":
             vocoder = bundle.default_vocoder
         if vocoder == "melgan":
             if bundle.melgan is None:
                 raise WeightsError(f"The bundle {bundle.name} has no vocoder: use --vocoder griffin-lim.")
-            generator = Generator(_configure(MelGANConfig, bundle.melgan, bundle))
-            _load(generator, bundle, "vocoder")
-            self.vocoder = generator.eval().to(self.device)
+            generator = _network(Generator, MelGANConfig, bundle.melgan, bundle, "vocoder")
+            if generator.config.num_mels != spec.N_MELS or generator.config.hop_length != spec.HOP_LENGTH:
+                raise WeightsError(f"The vocoder of {bundle.name} needs other spectrograms: use --vocoder griffin-lim.")
+            self.vocoder = generator.to(self.device)
 
     @classmethod
     def from_pretrained(
@@ -85,8 +85,8 @@ class Codec:
         """Encode one sound.
 
         Args:
-            sound: a path ("-" for the standard input), a binary file object, or samples: (N,) or (channels, N), numpy or
-                torch, floating point in [-1, 1] or integers. Channels are averaged.
+            sound: a path ("-" for the standard input), a binary file object, or samples: (N,) or (channels, N),
+                numpy or torch, floating point in [-1, 1] or integers. Channels are averaged.
             sample_rate: of samples, in Hz, 8000 to 192000; 22 050 if not given. Files know theirs.
 
         Raises:
@@ -113,8 +113,8 @@ class Codec:
 
         Args:
             codes: codes, or the path of an `.svq` file.
-            sample_rate: wanted rate in Hz; `codes.sample_rate` gives exactly `codes.num_samples` samples. None stands
-                for the codec's 22 050 Hz.
+            sample_rate: wanted rate in Hz, 8000 to 192000; `codes.sample_rate` gives exactly `codes.num_samples`
+                samples. None stands for the codec's 22 050 Hz.
 
         Returns:
             float32 (N,) in [-1, 1].
@@ -122,7 +122,10 @@ class Codec:
         Raises:
             WeightsError: the codes belong to other weights.
             BitstreamError: the file is damaged.
+            UsageError: there is no such rate, or the codes are no such indices.
         """
+        if not isinstance(codes, Codes | str | PathLike):
+            raise UsageError(f"decode takes Codes or the path of an .svq file, not {type(codes).__name__}.")
         loaded = codes if isinstance(codes, Codes) else Codes.load(codes, self.bundle)
         return np.concatenate(list(self.decode_stream(loaded, sample_rate)))
 
@@ -133,17 +136,39 @@ class Codec:
     def decode_stream(self, codes: Codes, sample_rate: int | None = None) -> Iterator[Samples]:
         """Decode in bounded memory; yields blocks whose concatenation is what `decode` returns."""
         self._check(codes)
-        rate = sample_rate or self.sample_rate
+        rate = self.sample_rate if sample_rate is None else sample_rate
+        if rate != codes.sample_rate and not (isinstance(rate, int) and MIN_RATE <= rate <= MAX_RATE):
+            raise UsageError(f"The rate must be the original's or from {MIN_RATE} to {MAX_RATE} Hz, not {rate!r}.")
         length = output_length(codes, rate)
         codec_length = output_length(codes, self.sample_rate)
-        blocks = resampled(self._waveform(codes), self.sample_rate, self.sample_rate, codec_length)
-        yield from resampled(blocks, self.sample_rate, rate, length)
+        sound = _silenced(self.vocode(self._frames(codes)), codes.lost)
+        sound = resampled(sound, self.sample_rate, self.sample_rate, codec_length)
+        for block in resampled(sound, self.sample_rate, rate, length):
+            yield np.clip(block, -1.0, 1.0)  # resampling can overshoot
 
     @torch.inference_mode()
     def spectrogram(self, codes: Codes) -> Samples:
         """The log-mel spectrogram that codes stand for: float32 (80, 16 T) in [0, 1]."""
         self._check(codes)
         return torch.cat(list(self._frames(codes)), dim=1).cpu().numpy()
+
+    @torch.inference_mode()
+    def vocode(self, frames: Iterable[Tensor]) -> Iterator[Samples]:
+        """The waveform of a spectrogram, in bounded memory.
+
+        Args:
+            frames: pieces (80, t) of a log-mel spectrogram in [0, 1], float32 on the codec's device.
+
+        Yields:
+            float32 (N,) at 22 050 Hz, together 256 samples for every frame.
+        """
+        if self.vocoder is None:
+            pieces = fade_pieces(frames, _griffin_lim)
+        else:
+            generator = self.vocoder
+            pieces = vocode_pieces(frames, lambda mel: generator(mel[None])[0], generator.config.context_frames)
+        for samples in pieces:
+            yield samples.cpu().numpy()
 
     def continue_codes(self, codes: Codes, seconds: float, top_k: int = 64, seed: int = 0) -> Codes:
         """Continue a sound with the sampler of the bundle.
@@ -170,6 +195,9 @@ class Codec:
                 f"{self.bundle.fingerprint.hex()[:8]} ({self.bundle.name}): load the weights they were made with."
             )
         checked_indices(codes.indices, self.model.codebook_size)
+        columns = Header(Coding.FIXED, codes.fingerprint[:4], codes.sample_rate, codes.num_samples).columns
+        if len(codes.indices) != columns:
+            raise UsageError(f"The codes have {len(codes.indices)} columns, and a sound of this length has {columns}.")
 
     def _encode_window(self, mel: Tensor) -> Tensor:
         return self.autoencoder.encode(mel[None, None] * 2.0 - 1.0)[0]  # (5, columns)
@@ -187,16 +215,19 @@ class Codec:
             position += frames.shape[1]
             yield frames
 
-    @torch.inference_mode()
-    def _waveform(self, codes: Codes) -> Iterator[Samples]:
-        frames = self._frames(codes)
-        if self.vocoder is None:
-            pieces = fade_pieces(frames, lambda mel, before: spec.griffin_lim(mel[None], before)[0].clamp(-1.0, 1.0))
-        else:
-            generator = self.vocoder
-            pieces = vocode_pieces(frames, lambda mel: generator(mel[None])[0], generator.config.context_frames)
-        for samples in pieces:
-            yield samples.cpu().numpy()
+
+def _griffin_lim(mel: Tensor, before: Tensor | None) -> Tensor:
+    return spec.griffin_lim(mel[None], before)[0].clamp(-1.0, 1.0)
+
+
+def _silenced(blocks: Iterable[Samples], lost: Sequence[tuple[int, int]]) -> Iterator[Samples]:
+    """Silence in the place of lost columns, whatever a vocoder makes of a silent spectrogram."""
+    position = 0
+    for block in blocks:
+        for first, end in lost:
+            block[max(0, first * COLUMN_SAMPLES - position) : max(0, end * COLUMN_SAMPLES - position)] = 0.0
+        position += len(block)
+        yield block
 
 
 def output_length(codes: Codes, rate: int) -> int:
@@ -212,27 +243,45 @@ def pick_device(name: str) -> torch.device:
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:
         device = torch.device(name)
-        torch.zeros(1, device=device)
+        torch.zeros(1, device=device).item()
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise UsageError(f"The device {name!r} cannot be used here: use --device cpu. ({error})") from error
+        reason = str(error).strip().partition("\n")[0].rstrip(".")
+        raise UsageError(f"The device {name!r} cannot be used here ({reason}): use --device cpu.") from error
     return device
 
 
-def _configure(kind: type[Config], settings: dict[str, Any], bundle: Bundle) -> Config:
-    names = {field.name for field in dataclasses.fields(kind)}
-    values = {key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()}
-    if set(values) - names:
+class _Unfilled(TorchFunctionMode):
+    """Modules that are made in this context do not fill their parameters, which takes longer than loading them."""
+
+    def __torch_function__(
+        self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if getattr(function, "__name__", "") in ("uniform_", "normal_", "fill_", "zero_"):
+            return None
+        return function(*args, **(kwargs or {}))
+
+
+def _network(
+    kind: Callable[[Any], Network], config_kind: type[Any], settings: dict[str, Any], bundle: Bundle, part: str
+) -> Network:
+    """A network with the weights of a bundle; whatever the bundle holds, it is a network or a WeightsError."""
+    names = {field.name for field in dataclasses.fields(config_kind)}
+    if set(settings) - names:
         raise WeightsError(f"{bundle.path} has settings that this version does not know: install a newer specvq-codec.")
-    try:
-        return kind(**values)
-    except (TypeError, ValueError) as error:
-        raise WeightsError(f"{bundle.path} has settings that make no network ({error}): get it again.") from error
-
-
-def _load(module: nn.Module, bundle: Bundle, part: str) -> None:
     tensors = {key: torch.from_numpy(value).float() for key, value in bundle.tensors(part).items()}
-    wanted = module.state_dict()
+    values: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()
+    }
+    try:
+        if any(values.get(depth, 1) > len(tensors) for depth in ("num_res_blocks", "num_res_layers")):
+            raise ValueError("it is deeper than its weights")
+        with torch.device("meta"), _Unfilled():  # takes no memory, however large the settings say that it is
+            network = kind(config_kind(**values))
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
+        raise WeightsError(f"{bundle.path} has settings that make no network ({error}): get it again.") from error
+    wanted = network.state_dict()
     for key in sorted(set(wanted) | set(tensors)):
         if key not in tensors or key not in wanted or wanted[key].shape != tensors[key].shape:
             raise WeightsError(f"{key} in {bundle.path} ({part}) is missing, unknown or of the wrong shape.")
-    module.load_state_dict(tensors)
+    network.load_state_dict(tensors, assign=True)
+    return network.eval()
