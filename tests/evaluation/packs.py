@@ -1,0 +1,30 @@
+"""A small pack of synthetic sound for the tests of this folder."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+from tiny import sound
+
+CLIPS = (  # split, domain, seconds
+    ("train", "sound", 7.5),
+    ("train", "music", 6.5),
+    ("test", "sound", 1.3),
+    ("test", "music", 0.7),
+    ("test", "sound", 0.01),
+)
+
+
+def write_pack(folder: Path) -> Path:
+    """Write the pack and return its folder."""
+    folder.mkdir()
+    clips, parts, start = [], [], 0
+    for number, (split, domain, seconds) in enumerate(CLIPS):
+        samples = sound(seconds, seed=number)
+        name = f"{number}.wav"
+        clips.append({"path": name, "split": split, "domain": domain, "start": start, "length": len(samples)})
+        parts.append(np.round(samples * 32768).astype("<i2"))
+        start += len(samples)
+    (folder / "samples.i16").write_bytes(np.concatenate(parts).tobytes())
+    (folder / "index.json").write_text(json.dumps({"sample_rate": 22_050, "clips": clips}))
+    return folder
