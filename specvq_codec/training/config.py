@@ -26,22 +26,39 @@ def fill(kind: type[T], values: dict[str, Any], where: str) -> T:
     arguments: dict[str, Any] = {}
     for key, value in values.items():
         hint = hints[key]
-        if dataclasses.is_dataclass(hint) and isinstance(hint, type):
-            value = fill(hint, value, f"{where}: {key}")
-        arguments[key] = tuple(value) if isinstance(value, list) else value
+        if isinstance(hint, type) and dataclasses.is_dataclass(hint) and isinstance(value, dict):
+            arguments[key] = fill(hint, value, f"{where}: {key}")
+            continue
+        value = tuple(value) if isinstance(value, list) else value
+        if not _fits(value, hint):
+            kind_name = hint.__name__ if isinstance(hint, type) else str(hint)
+            raise UsageError(f"{where}: {key} must be of type {kind_name}, and {value!r} is not.")
+        arguments[key] = value
     try:
         return kind(**arguments)
     except (TypeError, ValueError) as error:
         raise UsageError(f"{where}: {error}") from error
 
 
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a value from TOML is of a type that a setting can have: int, float, bool, str or a tuple of these."""
+    if typing.get_origin(hint) is tuple:
+        members = typing.get_args(hint)
+        if members[-1] is not Ellipsis:
+            return isinstance(value, tuple) and len(value) == len(members) and all(map(_fits, value, members))
+        return isinstance(value, tuple) and all(_fits(member, members[0]) for member in value)
+    if hint is float:
+        return type(value) in (int, float)
+    return type(value) is hint
+
+
 def load_config(kind: type[T], name: str) -> T:
     """A configuration from a TOML file, or by the name of one that comes with the package ("codebook-default")."""
     path = CONFIGS / f"{name}.toml" if "/" not in name and not name.endswith(".toml") else Path(name)
-    if not path.exists():
+    if not path.is_file():
         shipped = ", ".join(sorted(p.stem for p in CONFIGS.glob("*.toml")))
         raise UsageError(f"There is no configuration {name}; give a TOML file or one of: {shipped}.")
     try:
         return fill(kind, tomllib.loads(path.read_text(encoding="utf-8")), str(path))
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{path} is not valid TOML: {error}") from error

@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import torch
@@ -38,8 +39,12 @@ def _listing(folder: Path) -> list[tuple[str, str, str]]:
     """(path, split, domain) of every recording: from manifest.csv, or else by name (5 % valid, 5 % test)."""
     manifest = folder / "manifest.csv"
     if manifest.exists():
-        with manifest.open(newline="", encoding="utf-8") as file:
-            return [(row["path"], row["split"], row.get("domain") or "sound") for row in csv.DictReader(file)]
+        with manifest.open(newline="", encoding="utf-8-sig") as file:
+            rows = list(csv.DictReader(file))
+        for row in rows:
+            if not row.get("path") or row.get("split") not in SPLITS:
+                raise UsageError(f"{manifest} needs columns path and split (one of {', '.join(SPLITS)}), not {row}.")
+        return [(row["path"], row["split"], row.get("domain") or "sound") for row in rows]
     files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
     spread = ["test"] * 5 + ["valid"] * 5 + ["train"] * 90
     return [(name, spread[zlib.crc32(name.encode()) % 100], "sound") for name in files]
@@ -51,28 +56,45 @@ def pack(folder: Path, out: Path) -> tuple[list[Clip], list[str]]:
     A `manifest.csv` with columns path, split (train, valid or test) and, if there, domain, chooses and splits the
     recordings; without one every file is tried and split by a hash of its name. Raises UsageError if none can be read.
     """
-    from ..audio import open_sound, resampled  # training on a machine without audio libraries starts from a pack
+    from ..files import output_file  # training on a machine without audio libraries starts from a pack
 
+    if not folder.is_dir():
+        raise UsageError(f"There is no folder {folder}: give one with sound files.")
+    listing = _listing(folder)
+    out.mkdir(parents=True, exist_ok=True)
     clips: list[Clip] = []
     bad: list[str] = []
-    out.mkdir(parents=True, exist_ok=True)
-    position = 0
-    with (out / "samples.i16").open("wb") as file:
-        for name, split, domain in _listing(folder):
+    with (
+        output_file(out / "index.json", force=True) as index,
+        output_file(out / "samples.i16", force=True) as samples,
+        samples.open("wb") as file,
+    ):
+        for name, split, domain in listing:
+            start = file.tell() // 2
             try:
-                with open_sound(folder / name) as sound:
-                    blocks = list(resampled(sound, sound.sample_rate, spec.SAMPLE_RATE))
+                length = _append(file, folder / name)
             except SpecVQError as error:
+                file.truncate(2 * start)
+                file.seek(2 * start)
                 bad.append(f"{name}: {error}")
-                continue
-            samples = (np.concatenate(blocks).clip(-1.0, 1.0) * 32767.0).round().astype("<i2")
-            file.write(samples.tobytes())
-            clips.append(Clip(name, split, domain, position, len(samples)))
-            position += len(samples)
-    if not clips:
-        raise UsageError(f"No recording below {folder} could be read; give a folder with sound files.")
-    (out / "index.json").write_text(json.dumps({"sample_rate": spec.SAMPLE_RATE, "clips": [asdict(c) for c in clips]}))
+            else:
+                clips.append(Clip(name, split, domain, start, length))
+        if not clips:
+            raise UsageError(f"No recording below {folder} could be read; give a folder with sound files.")
+        index.write_text(json.dumps({"sample_rate": spec.SAMPLE_RATE, "clips": [asdict(clip) for clip in clips]}))
     return clips, bad
+
+
+def _append(file: IO[bytes], path: Path) -> int:
+    """Append a recording to a pack's samples; returns its length."""
+    from ..audio import open_sound, resampled
+
+    length = 0
+    with open_sound(path) as sound:
+        for block in resampled(sound, sound.sample_rate, spec.SAMPLE_RATE):
+            file.write((block.clip(-1.0, 1.0) * 32767.0).round().astype("<i2").tobytes())
+            length += len(block)
+    return length
 
 
 class Pack:
@@ -82,7 +104,10 @@ class Pack:
         index = folder / "index.json"
         if not index.exists():
             raise UsageError(f"{folder} is not packed sound; make it with: specvq data pack SOUND_FOLDER {folder}")
-        clips = [Clip(**clip) for clip in json.loads(index.read_text())["clips"]]
+        try:
+            clips = [Clip(**clip) for clip in json.loads(index.read_text())["clips"]]
+        except (ValueError, KeyError, TypeError) as error:
+            raise UsageError(f"{index} is damaged: make the pack again, with specvq data pack.") from error
         self.clips = [clip for clip in clips if clip.split == split]
         if not self.clips:
             raise UsageError(f"{folder} holds no recording of the split {split!r}.")

@@ -5,19 +5,20 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..audio import array_stream
-from ..bitstream import UsageError, frequency_tables
+from ..bitstream import frequency_tables
 from ..codec import Codec
 from ..models.melgan import Generator
 from ..weights import Bundle, write_bundle
 from .codebook import CodebookConfig, CodebookModule
 from .data import Clip, Pack
+from .loop import load_checkpoint, read_checkpoint
 from .vocoder import VocoderConfig, fold_weights, normalise_weights
 
 
@@ -42,18 +43,18 @@ def export_bundle(
         progress: wraps the loop over recordings, to show a progress bar.
 
     Raises:
-        UsageError: a run holds no checkpoint.
+        UsageError: a run holds no checkpoint, or one of another configuration, or the folder cannot be written to.
     """
     module = CodebookModule(codebook[0])
-    module.load_state_dict(_checkpoint(codebook[1]))
+    _load(module, codebook[1])
     generator = Generator(vocoder[0].model)
     normalise_weights(generator)
-    generator.load_state_dict(_checkpoint(vocoder[1]))
+    _load(generator, vocoder[1])
     fold_weights(generator)
 
-    def write(static: npt.NDArray[np.int32] | None) -> Bundle:
+    def write(folder: Path, static: npt.NDArray[np.int32] | None) -> Bundle:
         return write_bundle(
-            out,
+            folder,
             name,
             dataclasses.asdict(codebook[0].model),
             _half(module.autoencoder.state_dict()),
@@ -63,7 +64,11 @@ def export_bundle(
             note,
         )
 
-    return write(frequency_tables(count_indices(Codec(write(None)), progress(Pack(data, "train")))))
+    recordings = Pack(data, "train")
+    with TemporaryDirectory() as draft:  # counting takes a while, and a bundle without tables is not to be left behind
+        codec = Codec(write(Path(draft), None), vocoder="griffin-lim")
+        counts = count_indices(codec, progress(recordings))
+    return write(out, frequency_tables(counts))
 
 
 def count_indices(codec: Codec, recordings: Iterable[tuple[Clip, Tensor]]) -> npt.NDArray[np.int64]:
@@ -76,12 +81,9 @@ def count_indices(codec: Codec, recordings: Iterable[tuple[Clip, Tensor]]) -> np
     return counts
 
 
-def _checkpoint(run: Path) -> dict[str, Tensor]:
+def _load(module: nn.Module, run: Path) -> None:
     path = run / "last.pt"
-    if not path.exists():
-        raise UsageError(f"{run} holds no checkpoint: train first, with specvq train ... --out {run}")
-    state: dict[str, Tensor] = torch.load(path, weights_only=True, map_location="cpu")["module"]
-    return state
+    load_checkpoint(module, read_checkpoint(path), path)
 
 
 def _half(state: dict[str, Tensor]) -> dict[str, npt.NDArray[np.float16]]:
