@@ -1,0 +1,210 @@
+"""The authors' checkpoints -> a weight bundle.
+
+The codebooks of Iashin & Rahtu (v-iashin/SpecVQGAN) are Lightning checkpoints that also hold the training losses and
+the optimiser; their samplers hold a codebook too; their MelGAN is a bare state dict. Architectures are read off the
+shapes, and every name and shape is then compared with this package's own network: nothing is skipped silently.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from .bitstream.errors import WeightsError
+from .models.autoencoder import Autoencoder, AutoencoderConfig
+from .models.melgan import Generator, MelGANConfig
+from .spectrogram import HOP_LENGTH, N_MELS
+from .unpickle import read_checkpoint
+from .weights import write_bundle
+
+__all__ = ["codebook_from", "import_reference", "read_checkpoint", "vocoder_from"]
+
+_CODEBOOK_PARTS = ("encoder.", "decoder.", "quantize.", "quant_conv.", "post_quant_conv.")
+_TRAINING = "loss."  # discriminator and perceptual network beside a codebook
+_IN_SAMPLER = "first_stage_model."  # where a sampler's checkpoint keeps its codebook
+_SHOWN = 5  # keys that an error message names
+
+
+def import_reference(
+    codebook: Path,
+    vocoder: Path | None,
+    out: Path,
+    name: str | None = None,
+    dtype: Literal["float32", "float16"] = "float32",
+) -> None:
+    """Make a weight bundle from the authors' files.
+
+    Args:
+        codebook: checkpoint of a codebook, or of a sampler, which holds one (`last.ckpt`).
+        vocoder: checkpoint of MelGAN (`best_netG.pt`); without one, decoding uses Griffin-Lim.
+        out: folder of the bundle.
+        name: what to call the bundle; the folder's name if not given.
+        dtype: precision on disk. "float16" halves the size and changes a few indices.
+
+    Raises:
+        WeightsError: a file cannot be read or is damaged, or a key is missing, unknown, or of the wrong shape.
+    """
+    config, tensors = codebook_from(read_checkpoint(codebook))
+    melgan, melgan_tensors = vocoder_from(read_checkpoint(vocoder)) if vocoder else (None, {})
+    sources = " and ".join(file.name for file in (codebook, vocoder) if file)
+    write_bundle(
+        out,
+        name or out.resolve().name,
+        asdict(config),
+        _stored(tensors, dtype),
+        asdict(melgan) if melgan else None,
+        _stored(melgan_tensors, dtype),
+        note=f"Imported from {sources}, checkpoints of the reference implementation.",
+    )
+
+
+def codebook_from(checkpoint: Mapping[Any, Any]) -> tuple[AutoencoderConfig, dict[str, Tensor]]:
+    """Configuration and float32 tensors of an `Autoencoder`, out of a checkpoint of a codebook or of a sampler.
+
+    Keys of training losses (`loss.`) are left out, and so is a sampler around the codebook.
+
+    Raises:
+        WeightsError: a key is missing, unknown, or of the wrong shape; the message names it.
+    """
+    state = _state_dict(checkpoint)
+    if any(key.startswith(_IN_SAMPLER) for key in state):
+        state = {key.removeprefix(_IN_SAMPLER): value for key, value in state.items() if key.startswith(_IN_SAMPLER)}
+    state = {key: value for key, value in state.items() if not key.startswith(_TRAINING)}
+    if not any(key.startswith(_CODEBOOK_PARTS) for key in state):
+        raise WeightsError("The checkpoint holds no codebook (no key starts with encoder.): give another file.")
+    levels = _count(state, r"encoder\.down\.(\d+)\.")
+    try:
+        config = AutoencoderConfig(
+            channels=tuple(
+                _shape(state, f"encoder.down.{level}.block.0.conv1.weight", 4)[0] for level in range(levels)
+            ),
+            num_res_blocks=_count(state, r"encoder\.down\.0\.block\.(\d+)\."),
+            attention_levels=tuple(i for i in range(levels) if f"encoder.down.{i}.attn.0.norm.weight" in state),
+            z_channels=_shape(state, "encoder.conv_out.weight", 4)[0],
+            embed_dim=_shape(state, "quantize.embedding.weight", 2)[1],
+            codebook_size=_shape(state, "quantize.embedding.weight", 2)[0],
+        )
+        with torch.device("meta"):
+            model = Autoencoder(config)
+    except (ValueError, RuntimeError) as error:
+        raise WeightsError(f"The codebook's architecture is none that this package has ({error}).") from error
+    return config, _verified(state, model, "codebook")
+
+
+def vocoder_from(checkpoint: Mapping[Any, Any]) -> tuple[MelGANConfig, dict[str, Tensor]]:
+    """Configuration and float32 tensors of a `Generator`, out of a checkpoint of MelGAN.
+
+    Weight normalisation is folded: `weight_v` (direction) and `weight_g` (length, one for each index of the first
+    dimension) become `weight`.
+
+    Raises:
+        WeightsError: a key is missing, unknown, or of the wrong shape; the message names it.
+    """
+    state = _state_dict(checkpoint)
+    layers = _count(state, r"model\.(\d+)\.")
+    convolutions = [i for i in range(layers) if f"model.{i}.weight_v" in state]
+    residuals = [i for i in range(layers) if any(key.startswith(f"model.{i}.block.") for key in state)]
+    if len(convolutions) < 3:
+        raise WeightsError("The checkpoint holds no MelGAN generator (model.N.weight_v): give another file.")
+    first, *upsamplings, _last = (_shape(state, f"model.{i}.weight_v", 3) for i in convolutions)
+    config = MelGANConfig(
+        num_mels=first[1],
+        channels=(first[0], *(shape[1] for shape in upsamplings)),
+        ratios=tuple(shape[2] // 2 for shape in upsamplings),  # a kernel is twice its stride
+        num_res_layers=len(residuals) // len(upsamplings),
+    )
+    if config.num_mels != N_MELS or config.hop_length != HOP_LENGTH:
+        raise WeightsError(
+            f"The vocoder makes {config.hop_length} samples of {config.num_mels} mels, and the codec needs "
+            f"{HOP_LENGTH} of {N_MELS}: give a MelGAN that was trained for such spectrograms."
+        )
+    try:
+        with torch.device("meta"):
+            model = Generator(config)
+    except (ValueError, RuntimeError) as error:
+        raise WeightsError(f"The vocoder's architecture is none that this package has ({error}).") from error
+    return config, _verified(_folded(state), model, "vocoder")
+
+
+def _state_dict(checkpoint: Mapping[Any, Any]) -> dict[str, Any]:
+    """The state dict in a checkpoint, which may be the checkpoint itself."""
+    state = checkpoint.get("state_dict", checkpoint)
+    if not isinstance(state, Mapping):
+        raise WeightsError("The checkpoint's state_dict is no dictionary: give another file.")
+    return {str(key): value for key, value in state.items()}
+
+
+def _count(state: Mapping[str, Any], pattern: str) -> int:
+    """One more than the largest index that stands at a place in the keys; 0 if there is none."""
+    found = (re.match(pattern, key) for key in state)
+    # as many as there are keys is enough: a larger index is an unknown key, and is named as such later
+    return min(max((int(match[1]) + 1 for match in found if match and len(match[1]) < 9), default=0), len(state))
+
+
+def _shape(state: Mapping[str, Any], key: str, dimensions: int) -> tuple[int, ...]:
+    """The shape of a tensor that tells something about the architecture."""
+    tensor = state.get(key)
+    if tensor is None:
+        raise WeightsError(f"The checkpoint lacks the key {key}: give a complete one.")
+    if not isinstance(tensor, Tensor) or tensor.ndim != dimensions or 0 in tensor.shape:
+        raise WeightsError(f"{key} in the checkpoint is no tensor of {dimensions} dimensions: give another file.")
+    return tuple(tensor.shape)
+
+
+def _folded(state: Mapping[str, Any]) -> dict[str, Any]:
+    """Weight-normalised pairs multiplied out, w = g v / |v|; everything else as it is."""
+    folded = dict(state)
+    for key, direction in state.items():
+        if not key.endswith(".weight_v"):
+            continue
+        stem = key.removesuffix("_v")
+        length = state.get(f"{stem}_g")
+        if length is None:
+            raise WeightsError(f"The vocoder lacks the key {stem}_g: give a complete checkpoint.")
+        shape = list(direction.shape[:1]) + [1] * (direction.ndim - 1) if isinstance(direction, Tensor) else None
+        if not isinstance(length, Tensor) or list(length.shape) != shape:
+            raise WeightsError(f"{stem}_g in the vocoder does not fit {stem}_v: give another file.")
+        v = direction.double()  # folded once: let it cost no precision
+        norm = v.flatten(1).norm(dim=1).reshape(length.shape)
+        folded[stem] = (length.double() / norm * v).float()
+        del folded[key], folded[f"{stem}_g"]
+    return folded
+
+
+def _verified(state: Mapping[str, Any], model: nn.Module, what: str) -> dict[str, Tensor]:
+    """The tensors of a state dict in float32, exactly those of the model."""
+    expected = {key: tuple(tensor.shape) for key, tensor in model.state_dict().items()}
+    _refuse([key for key in expected if key not in state], f"The {what} lacks the keys")
+    _refuse([key for key in state if key not in expected], f"The {what} has unknown keys")
+    wrong = []
+    for key, shape in expected.items():
+        tensor = state[key]
+        if not isinstance(tensor, Tensor) or not tensor.is_floating_point():
+            wrong.append(f"{key} (no tensor of numbers)")
+        elif tuple(tensor.shape) != shape:
+            wrong.append(f"{key} (is {list(tensor.shape)}, must be {list(shape)})")
+    _refuse(wrong, f"The {what} has tensors of the wrong shape")
+    tensors = {key: state[key].float().contiguous() for key in expected}
+    _refuse([key for key, tensor in tensors.items() if not tensor.isfinite().all()], f"The {what} is not finite in")
+    return tensors
+
+
+def _refuse(keys: list[str], complaint: str) -> None:
+    if keys:
+        more = f" and {len(keys) - _SHOWN} more" if len(keys) > _SHOWN else ""
+        raise WeightsError(
+            f"{complaint} {', '.join(keys[:_SHOWN])}{more}: give a checkpoint of the reference's networks."
+        )
+
+
+def _stored(tensors: Mapping[str, Tensor], dtype: Literal["float32", "float16"]) -> dict[str, Any]:
+    """Tensors as numpy arrays in the precision of the bundle."""
+    stored = {key: tensor.to(getattr(torch, dtype)) for key, tensor in tensors.items()}
+    _refuse([key for key, tensor in stored.items() if not tensor.isfinite().all()], f"Too large for {dtype} are")
+    return {key: tensor.numpy() for key, tensor in stored.items()}
