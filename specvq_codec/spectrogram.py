@@ -91,22 +91,54 @@ def griffin_lim(mel: Tensor, before: Tensor | None = None, iterations: int = 16,
     Returns:
         (B, 256 T), about [-1, 1], not clamped.
     """
-    target = (_inverse_mel_filters(mel.device) @ mel_magnitudes(mel)).clamp(min=0.0)  # (B, 513, T)
-    target = torch.cat([target, target[..., -1:]], -1)  # centred frames need one more than the hops they span
-    window = torch.hann_window(N_FFT, device=mel.device)
-    length = HOP_LENGTH * mel.shape[-1]
-    mode = "reflect" if length > N_FFT // 2 else "constant"
+    target = (_inverse_mel_filters(mel.device) @ mel_magnitudes(mel)).clamp(min=0.0).mT  # (B, T, 513)
+    target = torch.cat([target, target[:, -1:]], 1)  # centred frames need one more than the hops they span
     generator = torch.Generator().manual_seed(0)
     angle = 2 * torch.pi * torch.rand(target.shape, generator=generator).to(mel.device)
-    phase = torch.polar(torch.ones_like(angle), angle)
+    estimate = torch.polar(torch.ones_like(target), angle)  # only its phases count
     if before is not None and before.shape[-1] > N_FFT:
-        known = torch.stft(before, N_FFT, HOP_LENGTH, window=window, return_complex=True)
-        known = known[..., : known.shape[-1] - 2]  # the last frames look beyond what is known
-        phase = torch.cat([torch.sgn(known), phase[..., known.shape[-1] :]], -1)
-    previous = torch.zeros_like(phase)
+        known = _centred_stft(before)[:, :-2]  # the last frames look beyond what is known
+        estimate = torch.cat([known, estimate[:, known.shape[1] :]], 1)
+    previous = torch.zeros_like(estimate)
     for _ in range(iterations):
-        wave = torch.istft(target * phase, N_FFT, HOP_LENGTH, window=window, length=length)
-        rebuilt = torch.stft(wave, N_FFT, HOP_LENGTH, window=window, pad_mode=mode, return_complex=True)
-        phase = torch.sgn(rebuilt - momentum / (1 + momentum) * previous)
+        rebuilt = _centred_stft(_centred_istft(_with_magnitudes(estimate, target)))
+        estimate = torch.sub(rebuilt, previous, alpha=momentum / (1 + momentum))
         previous = rebuilt
-    return torch.istft(target * phase, N_FFT, HOP_LENGTH, window=window, length=length)
+    return _centred_istft(_with_magnitudes(estimate, target))
+
+
+def _with_magnitudes(spectrum: Tensor, magnitudes: Tensor) -> Tensor:
+    """The phases of one complex spectrum with other magnitudes; in real arithmetic, which is several times faster."""
+    parts = torch.view_as_real(spectrum)  # (B, T, 513, 2)
+    scale = magnitudes * parts.square().sum(-1).clamp(min=1e-20).rsqrt()
+    return torch.view_as_complex(parts * scale.unsqueeze(-1))
+
+
+def _centred_stft(waveform: Tensor) -> Tensor:
+    """Spectrum (B, 1 + N // 256, 513) of a waveform (B, N)."""
+    mode = "reflect" if waveform.shape[-1] > N_FFT // 2 else "constant"
+    frames = F.pad(waveform, (N_FFT // 2, N_FFT // 2), mode=mode).unfold(-1, N_FFT, HOP_LENGTH)
+    return torch.fft.rfft(frames * torch.hann_window(N_FFT, device=waveform.device))
+
+
+def _centred_istft(spectrum: Tensor) -> Tensor:
+    """The waveform (B, 256 T) whose STFT is nearest to a spectrum (B, T + 1, 513).
+
+    torch.istft computes the same, but spends most of its time in a scatter; with a hop of a quarter of the frame,
+    overlapping is four shifted additions.
+    """
+    window = torch.hann_window(N_FFT, device=spectrum.device)
+    frames = torch.fft.irfft(spectrum, N_FFT) * window  # (B, T + 1, 1024)
+    envelope = _overlap_add(window.square().expand(1, frames.shape[1], -1))
+    sound = _overlap_add(frames) / envelope.clamp(min=1e-8)
+    return sound[:, N_FFT // 2 : -N_FFT // 2]
+
+
+def _overlap_add(frames: Tensor) -> Tensor:
+    """Frames (B, T, 1024) -> their sum (B, 256 T + 768) at steps of 256 samples."""
+    overlap = N_FFT // HOP_LENGTH
+    parts = frames.unflatten(-1, (overlap, HOP_LENGTH))
+    total = frames.new_zeros(frames.shape[0], frames.shape[1] + overlap - 1, HOP_LENGTH)
+    for i in range(overlap):
+        total[:, i : i + frames.shape[1]] += parts[:, :, i]
+    return total.flatten(1)

@@ -120,3 +120,24 @@ def test_griffin_lim_of_short_spectrograms(frames):
 
 def test_griffin_lim_of_silence_is_quiet():
     assert griffin_lim(torch.zeros(1, 80, 20)).abs().max() < 1e-2
+
+
+def test_griffin_lim_begins_like_what_came_before() -> None:
+    """Pieces fit together: with the samples before, the overlap is near them; without, only magnitudes are alike."""
+    time = torch.arange(22_050 * 4) / 22_050
+    sound = 0.3 * torch.sin(2 * torch.pi * 440.0 * time)
+    mel = spectrogram.log_mel(sound)[None, :, :320]
+    first = spectrogram.griffin_lim(mel[..., :200])
+    before = first[:, 168 * 256 :]  # the last 32 frames
+    distance = {
+        name: float((spectrogram.griffin_lim(mel[..., 168:], start)[:, : 28 * 256] - before[:, : 28 * 256]).norm())
+        for name, start in (("with", before), ("without", None))
+    }
+    assert distance["with"] < 0.35 * distance["without"]
+
+
+def test_own_inverse_equals_that_of_torch() -> None:
+    spectrum = torch.complex(*torch.randn(2, 2, 41, 513, generator=torch.Generator().manual_seed(1)))
+    ours = spectrogram._centred_istft(spectrum)
+    theirs = torch.istft(spectrum.mT, 1024, 256, window=torch.hann_window(1024), length=40 * 256)
+    torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=0)
