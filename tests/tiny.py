@@ -34,6 +34,14 @@ def sound(seconds: float, rate: int = 22_050, seed: int = 0) -> np.ndarray:
     return (level * (0.6 * sweep + 0.3 * rng.uniform(-1, 1, len(time)))).astype(np.float32)
 
 
+def amplify(generator: Generator) -> None:
+    """Make the output of a freshly initialised vocoder depend on its input by more than rounding errors."""
+    with torch.no_grad():
+        for parameter in generator.parameters():
+            if parameter.ndim == 3:
+                parameter.mul_(1.5)
+
+
 def write_tiny_bundle(folder: Path, seed: int = 0, vocoder: bool = True, static: bool = True) -> Bundle:
     """Write a bundle, called as its folder. Its codebook holds latents of real inputs, so that many codes are hit."""
     with torch.random.fork_rng(devices=[]), torch.no_grad():
@@ -42,7 +50,7 @@ def write_tiny_bundle(folder: Path, seed: int = 0, vocoder: bool = True, static:
         latents = autoencoder.latents(spec.log_mel(torch.from_numpy(sound(9.5)))[None, None, :, :816] * 2 - 1)
         flat = latents[0].flatten(1).mT  # (255, 16)
         autoencoder.quantize.embedding.weight.copy_(flat[torch.randperm(len(flat))[: AUTOENCODER.codebook_size]])
-        generator.model[-2].weight.mul_(10.0)
+        amplify(generator)
     counts = np.random.default_rng(seed).integers(0, 1000, (5, AUTOENCODER.codebook_size))
     return write_bundle(
         folder,

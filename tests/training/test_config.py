@@ -1,0 +1,50 @@
+import pytest
+
+from specvq_codec import UsageError
+from specvq_codec.training.codebook import CodebookConfig
+from specvq_codec.training.config import CONFIGS, load_config
+from specvq_codec.training.vocoder import VocoderConfig
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.toml")), ids=lambda path: path.stem)
+def test_the_configurations_of_the_package_load(path):
+    kind = CodebookConfig if path.stem.startswith("codebook") else VocoderConfig
+    assert load_config(kind, path.stem) == load_config(kind, str(path))
+
+
+def test_nested_tables_lists_and_whole_numbers_fill_the_dataclasses(tmp_path):
+    path = tmp_path / "a.toml"
+    path.write_text("commitment = 1\n[model]\nchannels = [9, 9]\npatch = 8\nattention_levels = []\n[loop]\nsteps = 7")
+    config = load_config(CodebookConfig, str(path))
+    assert config.model.channels == (9, 9)
+    assert config.model.attention_levels == ()
+    assert (config.loop.steps, config.loop.seed, config.commitment) == (7, 0, 1)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("speed = 1\n[model]\n[loop]\nsteps = 1", "unknown setting speed; known are model, loop"),
+        ("[model]\nwidth = 1\n[loop]\nsteps = 1", "model: unknown setting width"),
+        ("[model]\n[loop]\nseed = 1", "loop: .*steps"),
+        ("[loop]\nsteps = 1", "model"),
+        ("[model]\n[loop]\nsteps = 'many'", "loop: steps must be of type int, and 'many' is not"),
+        ("[model]\n[loop]\nsteps = true", "loop: steps must be of type int"),
+        ("[model]\n[loop]\nsteps = 1\nbetas = [0.9]", "loop: betas must be of type tuple"),
+        ("[model]\nchannels = [1.5]\n[loop]\nsteps = 1", "model: channels must be of type tuple"),
+        ("model = 3\n[loop]\nsteps = 1", "model must be of type AutoencoderConfig, and 3 is not"),
+        ("[model]\nchannels = [32]\n[loop]\nsteps = 1", "model: patch and levels must shrink"),
+        ("[model", "is not valid TOML"),
+    ],
+)
+def test_mistakes_are_named(tmp_path, text, message):
+    path = tmp_path / "wrong.toml"
+    path.write_text(text)
+    with pytest.raises(UsageError, match=rf"wrong\.toml.*{message}"):
+        load_config(CodebookConfig, str(path))
+
+
+@pytest.mark.parametrize("name", ["nothing", "nothing.toml", "a/b", "."])
+def test_a_configuration_that_is_not_there_lists_those_that_are(name):
+    with pytest.raises(UsageError, match="one of: codebook-default, "):
+        load_config(CodebookConfig, name)

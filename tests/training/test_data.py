@@ -1,0 +1,114 @@
+import json
+import zlib
+
+import numpy as np
+import pytest
+import soundfile
+from tiny import sound
+
+from specvq_codec import UsageError
+from specvq_codec.training.data import Clip, MelPack, Pack, pack
+
+
+@pytest.fixture(scope="module")
+def recordings(tmp_path_factory):
+    """A folder of three recordings, at three rates, and two files that are none."""
+    folder = tmp_path_factory.mktemp("recordings")
+    (folder / "deep").mkdir()
+    soundfile.write(folder / "one.wav", sound(1.0), 22_050)
+    soundfile.write(folder / "deep" / "two.flac", np.stack([sound(2.0, 44_100, 1)] * 2, 1), 44_100)
+    soundfile.write(folder / "three.wav", sound(0.5, 8_000, 2), 8_000)
+    (folder / "notes.txt").write_text("no sound")
+    (folder / "broken.wav").write_bytes((folder / "one.wav").read_bytes()[:5000])
+    return folder
+
+
+@pytest.fixture
+def manifest(recordings):
+    def write(text):
+        (recordings / "manifest.csv").write_text(text)
+
+    yield write
+    (recordings / "manifest.csv").unlink(missing_ok=True)
+
+
+def test_a_manifest_chooses_and_splits(recordings, manifest, tmp_path):
+    manifest("path,split,domain\none.wav,train,bird\ndeep/two.flac,valid,\n")
+    clips, bad = pack(recordings, tmp_path)
+    assert clips[0] == Clip("one.wav", "train", "bird", 0, 22_050)
+    assert clips[1:] == [Clip("deep/two.flac", "valid", "sound", 22_050, 44_100)]
+    assert bad == []
+    assert (tmp_path / "samples.i16").stat().st_size == 2 * (22_050 + 44_100)
+    assert [clip.path for clip in Pack(tmp_path, "valid").clips] == ["deep/two.flac"]
+    with pytest.raises(UsageError, match="no recording of the split 'test'"):
+        Pack(tmp_path, "test")
+
+
+def test_without_a_manifest_names_decide(recordings, tmp_path):
+    clips, bad = pack(recordings, tmp_path)
+    assert sorted(clip.path for clip in clips) == ["deep/two.flac", "one.wav", "three.wav"]
+    spread = ["test"] * 5 + ["valid"] * 5 + ["train"] * 90
+    assert [clip.split for clip in clips] == [spread[zlib.crc32(clip.path.encode()) % 100] for clip in clips]
+    assert sorted(line.partition(":")[0] for line in bad) == ["broken.wav", "notes.txt"]
+
+
+def test_a_recording_that_breaks_off_leaves_no_samples(recordings, manifest, tmp_path):
+    manifest("path,split\nbroken.wav,train\none.wav,train\nabsent.wav,train\n")
+    clips, bad = pack(recordings, tmp_path)
+    assert clips == [Clip("one.wav", "train", "sound", 0, 22_050)]
+    assert [line.partition(":")[0] for line in bad] == ["broken.wav", "absent.wav"]
+    waveform = Pack(tmp_path, "train").waveform(clips[0]).numpy()
+    assert np.abs(waveform - sound(1.0)).max() < 1e-4
+
+
+@pytest.mark.parametrize("text", ["path,split\none.wav,training\n", "file,split\none.wav,train\n", "path\none.wav\n"])
+def test_a_manifest_that_makes_no_sense_is_refused(recordings, manifest, tmp_path, text):
+    manifest(text)
+    with pytest.raises(UsageError, match=r"manifest\.csv needs columns path and split"):
+        pack(recordings, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_without_sound_is_refused_and_leaves_nothing(tmp_path):
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts" / "a.txt").write_text("a")
+    with pytest.raises(UsageError, match="No recording"):
+        pack(tmp_path / "texts", tmp_path / "out")
+    assert list((tmp_path / "out").iterdir()) == []
+    with pytest.raises(UsageError, match="There is no folder"):
+        pack(tmp_path / "nowhere", tmp_path / "out")
+
+
+def test_packs_that_are_none_or_damaged_are_refused(tmp_path):
+    with pytest.raises(UsageError, match="is not packed sound"):
+        Pack(tmp_path, "train")
+    (tmp_path / "index.json").write_text(json.dumps({"clips": [{"path": "a"}]}))
+    with pytest.raises(UsageError, match="is damaged"):
+        Pack(tmp_path, "train")
+
+
+def test_crops_are_pieces_of_recordings_and_follow_from_the_seed(recordings, manifest, tmp_path):
+    manifest("path,split\none.wav,train\nthree.wav,train\n")
+    pack(recordings, tmp_path)
+    data = Pack(tmp_path, "train")
+    long, short = (data.waveform(clip).numpy() for clip in data.clips)
+    assert len(short) == 11_025
+    crops = data.crops(20, 15_000, np.random.default_rng(3)).numpy()
+    assert crops.shape == (20, 15_000)
+    assert np.array_equal(crops, data.crops(20, 15_000, np.random.default_rng(3)).numpy())
+    padded = np.pad(short, (0, 15_000 - len(short)))
+    windows = np.lib.stride_tricks.sliding_window_view(long, 15_000)
+    for crop in crops:
+        assert np.array_equal(crop, padded) or (windows[:, :50] == crop[:50]).all(1).any()
+    from_short = sum(np.array_equal(crop, padded) for crop in crops)
+    assert 0 < from_short < 12  # a third of the sound
+
+
+def test_mel_crops_are_what_the_networks_see(recordings, manifest, tmp_path):
+    manifest("path,split\none.wav,train\nthree.wav,train\n")
+    pack(recordings, tmp_path)
+    mels = MelPack(Pack(tmp_path, "train"), 64)
+    assert [item.shape for item in mels.items] == [(80, 87), (80, 65)]  # the second is followed by silence
+    crops = mels.crops(4, 64, np.random.default_rng(0))
+    assert crops.shape == (4, 1, 80, 64)
+    assert crops.min() >= -1 and crops.max() <= 1
