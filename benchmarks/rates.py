@@ -1,0 +1,130 @@
+"""Bits per second and where they go: codings, overhead, and how close static coding comes to the entropy of its tables.
+
+python benchmarks/rates.py PACK [--weights BUNDLE] [--split test] [--limit RECORDINGS]
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import statistics
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from common import print_table
+
+from specvq_codec.bitstream import BLOCK_COLUMNS, CodingModel, inspect, write
+from specvq_codec.bitstream.header import COLUMN_SAMPLES
+from specvq_codec.cli.report import with_progress
+from specvq_codec.codec import Codec
+from specvq_codec.evaluation.reconstruction import spread
+from specvq_codec.training.data import Pack
+from specvq_codec.weights import locate
+
+RATE = 22_050
+LENGTHS = (1, 10, 60, 600, 3600)  # seconds
+Indices = npt.NDArray[np.int16]
+
+
+def file_of(indices: Indices, samples: int, fingerprint: bytes, model: CodingModel, entropy: str) -> bytes:
+    """The .svq file of a sound of so many samples."""
+    return write(indices, RATE, samples, fingerprint, model, entropy)
+
+
+def entropy_bits(indices: Indices, codebook_size: int) -> float:
+    """Order-0 entropy of each mel row's indices in bits, times how many there are, summed over the rows."""
+    total = 0.0
+    for row in indices.T:
+        counts = np.bincount(row, minlength=codebook_size)
+        share = counts[counts > 0] / len(row)
+        total -= len(row) * float(np.sum(share * np.log2(share)))
+    return total
+
+
+def print_split(grids: list[tuple[Indices, int]], fingerprint: bytes, model: CodingModel) -> None:
+    """The recordings of the split as they are, each a file of its own."""
+    seconds = sum(samples for _, samples in grids) / RATE
+    rows = []
+    for entropy in ("fixed", "static", "auto"):
+        if model.static is None and entropy == "static":
+            continue
+        parts = np.zeros(4)
+        for indices, samples in grids:
+            about = inspect(file_of(indices, samples, fingerprint, model, entropy))
+            parts += [about.payload_bytes, about.header_bytes, about.length_bytes, about.check_bytes]
+        shown = [f"{8 * part / seconds:.2f}" for part in (parts.sum(), *parts)]
+        rows.append([entropy, *shown, f"{1 - parts[0] / parts.sum():.1%}"])
+    print_table(["bit/s in files", "all", "indices", "header", "block lengths", "checks", "overhead"], rows)
+
+
+def print_lengths(sequence: Indices, fingerprint: bytes, model: CodingModel) -> None:
+    """Files of certain lengths, whose indices are the split's one after another, again and again."""
+    rows = []
+    for seconds in LENGTHS:
+        samples = seconds * RATE
+        columns = -(-samples // COLUMN_SAMPLES)
+        data = file_of(np.resize(sequence, (columns, 5)), samples, fingerprint, model, "auto")
+        about = inspect(data)
+        overhead = about.size - about.payload_bytes
+        coding, kbps = about.header.coding.name.lower(), f"{8 * len(data) / seconds / 1000:.4f}"
+        rows.append([f"{seconds} s, {coding}", len(data), kbps, overhead, f"{overhead / len(data):.2%}"])
+    print_table(["file of", "bytes", "kbps", "bytes of overhead", "share"], rows)
+
+
+def print_entropy(grids: list[tuple[Indices, int]], fingerprint: bytes, model: CodingModel) -> None:
+    """Static coding against what its tables allow, and the tables against the split's own statistics."""
+    ideal, sealing = 0.0, []
+    for indices, _ in grids:
+        for start in range(0, len(indices), BLOCK_COLUMNS):
+            block = indices[start : start + BLOCK_COLUMNS]
+            about = inspect(file_of(block, len(block) * COLUMN_SAMPLES, fingerprint, model, "static"))
+            bits = model.static_bits(block)
+            ideal += bits
+            sealing.append(8 * about.payload_bytes - bits)
+    everything = np.concatenate([indices for indices, _ in grids])
+    size = model.codebook_size
+    rows = [
+        ["fixed-length", f"{5 * len(everything) * math.ceil(math.log2(size)):.0f}", ""],
+        ["static, as coded", f"{ideal + sum(sealing):.0f}", f"{sum(sealing) / ideal:+.2%}"],
+        ["static, ideal coder", f"{ideal:.0f}", "0"],
+        [
+            "order-0 entropy of these indices",
+            f"{(own := entropy_bits(everything, size)):.0f}",
+            f"{own / ideal - 1:+.2%}",
+        ],
+    ]
+    print_table(["bits of the indices", "bits", "against the ideal coder"], rows)
+    print(
+        f"Above the ideal coder for each of {len(sealing)} blocks: {statistics.fmean(sealing):.2f} bits in the mean, "
+        f"{max(sealing):.2f} at most.\nOver the whole split, coded as blocks of up to {BLOCK_COLUMNS} columns; the own "
+        "entropy is biased low where there are few indices for each code."
+    )
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("pack", type=Path)
+    parser.add_argument("--weights", help="bundle; the default one if not given")
+    parser.add_argument("--split", default="test")
+    parser.add_argument("--limit", type=int, help="only this many recordings, evenly spread")
+    options = parser.parse_args()
+    codec = Codec(locate(options.weights))
+    pack = Pack(options.pack, options.split)
+    grids = []
+    clips = spread(pack.clips, options.limit)
+    for clip in with_progress(clips, len(clips), "encoding"):
+        codes = codec.encode(pack.waveform(clip), RATE)
+        grids.append((codes.indices, codes.num_samples))
+    minutes = sum(samples for _, samples in grids) / RATE / 60
+    print(f"{codec.bundle.name}, {options.split} split: {len(grids)} recordings, {minutes:.1f} min")
+    fingerprint = codec.bundle.fingerprint
+    print_split(grids, fingerprint, codec.model)
+    print_lengths(np.concatenate([indices for indices, _ in grids]), fingerprint, codec.model)
+    if codec.model.static is not None:
+        print_entropy(grids, fingerprint, codec.model)
+
+
+if __name__ == "__main__":
+    main()
