@@ -170,14 +170,6 @@ class Codec:
         for samples in pieces:
             yield samples.cpu().numpy()
 
-    def continue_codes(self, codes: Codes, seconds: float, top_k: int = 64, seed: int = 0) -> Codes:
-        """Continue a sound with the sampler of the bundle.
-
-        Raises:
-            WeightsError: the bundle has no sampler.
-        """
-        raise WeightsError(f"The bundle {self.bundle.name} has no sampler, which continuing a sound needs.")
-
     def _stream(self, sound: Any, sample_rate: int | None) -> SoundStream:
         if isinstance(sound, str | PathLike) or hasattr(sound, "read"):
             if sample_rate is not None:
