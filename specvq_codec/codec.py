@@ -98,6 +98,8 @@ class Codec:
 
     def encode_batch(self, sounds: Sequence[Any] | Any, sample_rate: int | None = None) -> list[Codes]:
         """Encode several sounds: a list of what `encode` takes, or an array (B, N) or (B, channels, N)."""
+        if isinstance(sounds, str | PathLike):
+            raise UsageError("encode_batch takes several sounds, and this is the path of one: use encode.")
         return [self.encode(sound, sample_rate) for sound in sounds]
 
     @torch.inference_mode()
