@@ -240,7 +240,6 @@ class _Decoder:
 
     def decode(self, job: Job) -> Result:
         from ..audio import SoundWriter
-        from ..codec import Codec, output_length
         from ..codes import Codes, bundle_of
         from ..weights import locate
 
@@ -250,6 +249,8 @@ class _Decoder:
             self._named = locate(self.weights)
         bundle = self._named or bundle_of(data)
         codes = Codes.from_bytes(data, bundle, self.lenient)
+        from ..codec import Codec, output_length  # not sooner: what is no .svq file is told at once
+
         if bundle.fingerprint not in self._codecs:
             self._codecs[bundle.fingerprint] = Codec(bundle, self.device, self.vocoder)
         codec = self._codecs[bundle.fingerprint]

@@ -1,0 +1,98 @@
+"""What only shows in a process of its own: pipes, interrupts, and what is imported."""
+
+import io
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import soundfile
+from running import COMMAND, environment, run_process
+
+
+def test_pipes_both_ways(tiny_bundle, recording, codec):
+    """Also a WAV file whose header does not know the length, as programs write it into a pipe."""
+    data = bytearray(recording.read_bytes())
+    data[4:8] = data[data.index(b"data") + 4 : data.index(b"data") + 8] = b"\xff" * 4
+    encoded = run_process(tiny_bundle, "encode", "-", "-", "--weights", "tiny", input=bytes(data))
+    assert encoded.returncode == 0, encoded.stderr
+    wanted = codec.encode(recording)
+    assert encoded.stdout == wanted.to_bytes()  # a result does not depend on the process
+    decoded = run_process(tiny_bundle, "decode", "-", "-", "--rate", "original", input=encoded.stdout)
+    assert decoded.returncode == 0, decoded.stderr
+    samples, rate = soundfile.read(io.BytesIO(decoded.stdout), dtype="float32")
+    assert (rate, len(samples)) == (44_100, 52_920)
+    assert np.abs(samples - codec.decode(wanted, 44_100)).max() <= 1 / 2**15
+    info = run_process(tiny_bundle, "info", "-", input=encoded.stdout)
+    assert b"intact" in info.stdout
+
+
+@pytest.mark.parametrize(
+    ("command", "message"), [("encode", b"The standard input is not a sound file"), ("decode", b"not an .svq file")]
+)
+def test_pipes_that_hold_nothing_of_use(tiny_bundle, command, message):
+    done = run_process(tiny_bundle, command, "-", "-", "--weights", "tiny", input=b"no sound")
+    assert (done.returncode, done.stdout) == (3, b"")
+    assert message in done.stderr and b"Traceback" not in done.stderr
+
+
+WITHOUT_NETWORKS = [["--help"], ["encode", "--help"], ["--version"], ["info", "FILE"], ["weights", "list"]]
+
+
+@pytest.mark.parametrize("args", WITHOUT_NETWORKS, ids=" ".join)
+def test_what_needs_no_networks_does_not_import_them(tiny_bundle, encoded_recording, args):
+    command = [sys.executable, "-X", "importtime", *COMMAND[1:]]
+    args = [str(encoded_recording) if arg == "FILE" else arg for arg in args]
+    done = subprocess.run([*command, *args], env=environment(tiny_bundle), capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0 and done.stdout
+    modules = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "specvq_codec.cli.app" in modules
+    assert modules.isdisjoint({"torch", "constriction", "soundfile", "soxr"})
+
+
+@pytest.fixture
+def minute(tmp_path, encoded_minute):
+    return shutil.copy(encoded_minute, tmp_path / "minute.svq")
+
+
+def start_decoding(bundle, minute):
+    """A process that has just begun to write its output."""
+    command = [*COMMAND, "decode", minute.name, "out.wav", "--vocoder", "griffin-lim"]
+    process = subprocess.Popen(command, cwd=minute.parent, env=environment(bundle), stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not list(minute.parent.glob("*.part")) and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.005)
+    return process
+
+
+@pytest.mark.parametrize(("number", "words"), [(signal.SIGINT, "specvq: stopped.\n"), (signal.SIGTERM, "")])
+def test_a_process_that_is_stopped_leaves_nothing_behind(tiny_bundle, minute, number, words):
+    process = start_decoding(tiny_bundle, minute)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 128 + number
+    assert err == words
+    assert os.listdir(minute.parent) == ["minute.svq"]
+
+
+@pytest.mark.parametrize("args", [["info", "FILE"], ["info", "FILE", "--json"], ["weights", "show", "tiny"]])
+def test_a_reader_that_goes_away_is_no_reason_to_complain(tiny_bundle, encoded_recording, args):
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [*COMMAND, *(str(encoded_recording) if arg == "FILE" else arg for arg in args)]
+    done = subprocess.run(command, env=environment(tiny_bundle), stdout=writing, stderr=subprocess.PIPE, timeout=60)
+    os.close(writing)
+    assert done.stderr == b""
+    assert done.returncode in (0, 141)
+
+
+def test_the_checkout_and_the_module_are_the_same_command(tiny_bundle):
+    """`python cli.py`, `python -m specvq_codec` and the console script."""
+    script = os.path.join(os.path.dirname(__file__), "..", "..", "cli.py")
+    wanted = run_process(tiny_bundle, "--version").stdout
+    assert wanted.startswith(b"specvq ")
+    assert subprocess.run([sys.executable, script, "--version"], capture_output=True, timeout=60).stdout == wanted
