@@ -51,22 +51,12 @@ def test_exactly_as_many_samples_out_as_in(codec, rate, length):
 
 
 @given(length=st.integers(1, 20_000), rate=st.integers(8_000, 192_000), wanted=st.integers(8_000, 192_000))
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_lengths_at_any_rate(codec, length, rate, wanted):
     codes = codec.encode(np.zeros(length, np.float32), rate)
     assert len(codes.indices) == columns(length, rate)
     assert len(codec.decode(codes, rate)) == length
     assert len(codec.decode(codes, wanted)) == max(1, (2 * length * wanted + rate) // (2 * rate))
-
-
-def test_a_minute(codec):
-    samples = sound(60.0, 44_100)
-    codes = codec.encode(samples, 44_100)
-    assert codes.duration == 60.0
-    assert len(codec.decode(codes, codes.sample_rate)) == 60 * 44_100
-    data = codes.to_bytes()
-    assert inspect(data).blocks == 2
-    assert Codes.from_bytes(data, codec.bundle) == codes
 
 
 def test_many_codes_are_used(long):
@@ -138,7 +128,7 @@ def test_output_is_clipped_also_after_resampling(griffin_lim):
 
 
 def test_batches_are_bit_equal_to_single_sounds(codec):
-    batch = np.stack([sound(12.0, seed=seed) for seed in range(2)])
+    batch = np.stack([sound(6.0, seed=seed) for seed in range(2)])
     singles = [codec.encode(samples) for samples in batch]
     for given_batch in (batch, torch.from_numpy(batch), batch[:, None], list(batch)):
         assert codec.encode_batch(given_batch) == singles
@@ -279,12 +269,13 @@ def test_the_spectrogram_is_what_the_vocoder_gets(codec, long):
     assert np.allclose(made[:WINDOWS], codec.decode(long[1]), atol=1e-5)
 
 
-def test_griffin_lim_follows_the_spectrogram(griffin_lim, codec, long):
+def test_griffin_lim_is_another_vocoder_and_always_gives_the_same(griffin_lim, codec):
     assert griffin_lim.vocoder is None and codec.vocoder is not None
-    samples = griffin_lim.decode(long[1])
-    assert len(samples) == WINDOWS
-    assert np.array_equal(samples, griffin_lim.decode(long[1]))
-    assert not np.allclose(samples, codec.decode(long[1]), atol=0.01)
+    codes = codec.encode(sound(1.0))
+    samples = griffin_lim.decode(codes)
+    assert len(samples) == RATE
+    assert np.array_equal(samples, griffin_lim.decode(codes))
+    assert not np.allclose(samples, codec.decode(codes), atol=0.01)
 
 
 @pytest.mark.parametrize("vocoder", ["melgan", "griffin-lim"])
@@ -301,9 +292,12 @@ def test_lost_columns_are_silent(tiny_bundle, codec, long, vocoder):
     assert not mel[:, 60 * 16 : 63 * 16].any() and mel[:, 40 * 16].any()
 
 
-def test_damage_in_one_block_leaves_the_others(codec):
-    codes = codec.encode(sound(60.0))
+def test_a_minute_and_damage_in_one_of_its_blocks(codec):
+    codes = codec.encode(sound(60.0, 44_100), 44_100)
+    assert codes.duration == 60.0
     data = bytearray(codes.to_bytes("fixed"))
+    assert inspect(bytes(data)).blocks == 2
+    assert Codes.from_bytes(bytes(data), codec.bundle) == codes
     data[-10] ^= 1
     with pytest.raises(BitstreamError, match="block 2 of 2"):
         Codes.from_bytes(bytes(data), codec.bundle)
