@@ -34,6 +34,7 @@ def show(bundle: Name = None) -> None:
             "path": str(found.path),
             "fingerprint": found.fingerprint.hex(),
             "note": found.note,
+            "default_vocoder": found.default_vocoder,
             "autoencoder": found.autoencoder,
             "melgan": found.melgan,
             "bytes": sizes,
@@ -77,6 +78,7 @@ def build(
     vocoder: Annotated[tuple[str, Path], typer.Option(help="Configuration and run of a vocoder training.")],
     name: Annotated[str | None, typer.Option(help="What to call the bundle; the folder's name if not given.")] = None,
     note: Annotated[str, typer.Option(help="Where the weights come from, in a sentence.")] = "",
+    default_vocoder: Annotated[str, typer.Option(help="Which sounds better: melgan or griffin-lim.")] = "melgan",
     force: Annotated[bool, typer.Option("--force", "-f", help="Replace a bundle that is there.")] = False,
 ) -> None:
     """Make a bundle from training runs."""
@@ -87,6 +89,8 @@ def build(
     from ..training.vocoder import VocoderConfig
     from .report import with_progress
 
+    if default_vocoder not in ("melgan", "griffin-lim"):
+        raise UsageError(f"--default-vocoder is melgan or griffin-lim, not {default_vocoder!r}.")
     _check_empty(out, force)
     codebook_run = load_config(CodebookConfig, codebook[0]), codebook[1]
     vocoder_run = load_config(VocoderConfig, vocoder[0]), vocoder[1]
@@ -98,6 +102,7 @@ def build(
         vocoder_run,
         data,
         note,
+        default_vocoder,
         lambda items: with_progress(items, recordings, "counting indices"),
     )
     say(f"{out}: {bundle.fingerprint.hex()}")

@@ -29,6 +29,7 @@ def export_bundle(
     vocoder: tuple[VocoderConfig, Path],
     data: Path,
     note: str,
+    default_vocoder: str = "melgan",
     progress: Callable[[Iterable[tuple[Clip, Tensor]]], Iterable[tuple[Clip, Tensor]]] = iter,
 ) -> Bundle:
     """Write the networks of two runs as a bundle in half precision, with static tables counted on a pack's train split.
@@ -40,6 +41,7 @@ def export_bundle(
         vocoder: configuration and run of the vocoder.
         data: the pack whose train split is encoded to count how often each index occurs.
         note: where the weights come from, in a sentence.
+        default_vocoder: "melgan" or "griffin-lim", whichever sounds better with these weights.
         progress: wraps the loop over recordings, to show a progress bar.
 
     Raises:
@@ -62,6 +64,7 @@ def export_bundle(
             _half(generator.state_dict()),
             static,
             note,
+            default_vocoder,
         )
 
     recordings = Pack(data, "train")
