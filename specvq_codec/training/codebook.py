@@ -86,15 +86,16 @@ class CodebookModule(nn.Module):
 
 
 class CodebookTask:
-    """The codebook stage for the training loop."""
+    """The codebook stage for the training loop; `fresh` networks start as the best linear codec of the data."""
 
-    def __init__(self, config: CodebookConfig, data: Path, device: torch.device) -> None:
+    def __init__(self, config: CodebookConfig, data: Path, device: torch.device, fresh: bool = True) -> None:
         self.config, self.device = config, device
         self.train_mels = MelPack(Pack(data, "train"), config.frames)
         self.valid_mels = MelPack(Pack(data, "valid"), config.frames)
         self.module = CodebookModule(config)
-        crops = self.train_mels.crops(400, config.frames, np.random.default_rng(config.loop.seed))
-        self.module.start(crops, config.loop.seed)
+        if fresh:
+            crops = self.train_mels.crops(400, config.frames, np.random.default_rng(config.loop.seed))
+            self.module.start(crops, config.loop.seed)
         self.module.to(device)
         self.module.autoencoder.channels_last()
 
@@ -135,4 +136,5 @@ class CodebookTask:
 def train_codebook(config: CodebookConfig, data: Path, run: Path, device: torch.device) -> dict[str, float]:
     """Train on a pack; `run` gets last.pt, log.jsonl. Returns the last validation."""
     torch.manual_seed(config.loop.seed)
-    return train(CodebookTask(config, data, device), config.loop, run)
+    fresh = not (run / "last.pt").exists()  # else the checkpoint has everything
+    return train(CodebookTask(config, data, device, fresh), config.loop, run)
