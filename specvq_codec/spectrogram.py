@@ -30,6 +30,7 @@ def _log_6_4() -> Tensor:
 
 
 @lru_cache(maxsize=4)
+@torch.inference_mode(False)  # so that what is kept can be trained with, whoever asks first
 def mel_filters(device: torch.device | None = None) -> Tensor:
     """Triangular mel filters of unit area (Slaney), float32 (80, 513)."""
     low, high = _hz_to_mel(torch.tensor([F_MIN, F_MAX], dtype=torch.float64))
@@ -72,6 +73,7 @@ def mel_magnitudes(mel: Tensor) -> Tensor:
 
 
 @lru_cache(maxsize=4)
+@torch.inference_mode(False)
 def _inverse_mel_filters(device: torch.device | None = None) -> Tensor:
     return torch.linalg.pinv(mel_filters().double()).float().to(device)  # (513, 80)
 

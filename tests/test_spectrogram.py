@@ -141,3 +141,12 @@ def test_own_inverse_equals_that_of_torch() -> None:
     ours = spectrogram._centred_istft(spectrum)
     theirs = torch.istft(spectrum.mT, 1024, 256, window=torch.hann_window(1024), length=40 * 256)
     torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=0)
+
+
+def test_gradients_pass_after_inference():
+    mel_filters.cache_clear()
+    with torch.inference_mode():
+        log_mel(torch.ones(2000))
+    waveform = torch.linspace(-1, 1, 2000).requires_grad_()
+    log_mel(waveform).sum().backward()
+    assert waveform.grad is not None and waveform.grad.abs().max() > 0

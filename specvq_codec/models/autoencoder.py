@@ -44,7 +44,7 @@ def _group_norm(channels: int) -> nn.GroupNorm:
 
 
 def silu(x: Tensor) -> Tensor:
-    """The activation, in place where no gradient needs x: at full resolution, fresh memory costs more than arithmetic."""
+    """The activation, in place where no gradient needs x: fresh memory costs more than the arithmetic."""
     return F.silu(x, inplace=not torch.is_grad_enabled())
 
 
