@@ -111,9 +111,9 @@ class Generator(nn.Module):
         layers: list[nn.Module] = [TimePad(3), TimeConv(config.num_mels, config.channels[0], 7)]
         for i, ratio in enumerate(config.ratios):
             wide, narrow = config.channels[i : i + 2]
-            layers += [nn.LeakyReLU(SLOPE, inplace=True), TimeUpsample(wide, narrow, ratio)]
+            layers += [nn.LeakyReLU(SLOPE), TimeUpsample(wide, narrow, ratio)]
             layers += [ResidualLayer(narrow, 3**j) for j in range(config.num_res_layers)]
-        layers += [nn.LeakyReLU(SLOPE, inplace=True), TimePad(3), TimeConv(config.channels[-1], 1, 7), nn.Tanh()]
+        layers += [nn.LeakyReLU(SLOPE), TimePad(3), TimeConv(config.channels[-1], 1, 7), nn.Tanh()]
         self.model = nn.Sequential(*layers)
 
     def forward(self, mel: Tensor) -> Tensor:
