@@ -1,7 +1,7 @@
 """The same networks written plainly: a peer for speed.py that runs in the same minutes on the same machine.
 
 Channels-first layout, 1-D convolutions in the vocoder, nearest-neighbour upsampling followed by a 3x3 convolution,
-weight normalisation computed at every call, nothing in place: the straightforward way, as published code usually has it.
+weight normalisation computed at every call, nothing in place: the straightforward way, as published code often is.
 """
 
 from __future__ import annotations
