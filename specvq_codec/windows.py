@@ -23,7 +23,7 @@ COLUMN_SAMPLES = COLUMN_FRAMES * spec.HOP_LENGTH
 
 FADE_SKIP, FADE = 4 * COLUMN_FRAMES, 8 * COLUMN_FRAMES  # frames of an overlap: left alone, faded, left alone
 PIECE_FADE = 2 * COLUMN_FRAMES  # frames that pieces without a receptive field share
-PIECE = 9 * COLUMN_FRAMES  # frames vocoded at a time: small enough that activations stay in a CPU's cache
+PIECE = STEP * COLUMN_FRAMES  # frames vocoded at a time: many beside the context, which is vocoded twice
 
 
 def windows(columns: int) -> list[tuple[int, int]]:
