@@ -210,7 +210,7 @@ def compare_networks(codec: Codec, repeats: int) -> None:
         faster = [numbers[2] / numbers[0], numbers[3] / numbers[1]]
         rows.append([name, *(f"{n:.3f}" for n in numbers), *(f"{n:.2f}" for n in faster), f"{limit:.2f}"])
     apart = largest_difference(codec)
-    print(f"the networks alone, seconds for one window (9.85 s); both ways differ by at most {apart:.1e} in a spectrogram")
+    print(f"the networks alone, seconds for one window; spectrograms of both ways differ by at most {apart:.1e}")
     headings = ["networks", "best", "median", "plain, best", "plain, median", "times faster, best", "median"]
     print_table([*headings, "reference's own code elsewhere"], rows)
 

@@ -243,7 +243,6 @@ class _Decoder:
         from ..codes import Codes, bundle_of
         from ..weights import locate
 
-        started = time.perf_counter()
         data = _read(job.source)
         if self.weights is not None and self._named is None:
             self._named = locate(self.weights)
@@ -254,6 +253,7 @@ class _Decoder:
         if bundle.fingerprint not in self._codecs:
             self._codecs[bundle.fingerprint] = Codec(bundle, self.device, self.vocoder)
         codec = self._codecs[bundle.fingerprint]
+        started = time.perf_counter()  # as for encoding, loading the networks does not count
         rate = codes.sample_rate if self.rate == "original" else int(self.rate or codec.sample_rate)
         for first, end in codes.lost:
             seconds = [min(codes.duration, column * COLUMN_SAMPLES / CODEC_RATE) for column in (first, end)]
