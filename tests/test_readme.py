@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+README = (ROOT / "README.md").read_text(encoding="utf-8").replace("\\\n", " ")  # a command may go on in the next line
 COMMAND_LINES = [
     re.sub(r"\s{2,}#.*", "", line).strip() for line in re.findall(r"^    (specvq .*)$", README, flags=re.MULTILINE)
 ]
