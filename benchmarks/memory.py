@@ -1,6 +1,6 @@
 """Peak memory of `specvq encode` and `specvq decode` as processes, beside that of `import torch` alone.
 
-    python benchmarks/memory.py [--weights BUNDLE] [--seconds 300 3600] [--threads 2]
+    python benchmarks/memory.py [--weights BUNDLE | --reference] [--seconds 300 3600] [--threads 2]
 
 Sounds are 44.1 kHz stereo WAV files, which take 635 MB of temporary disk space for an hour.
 """
@@ -39,6 +39,7 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--weights", help="bundle; the default one if not given")
+    parser.add_argument("--reference", action="store_true", help="networks of the reference's full size instead")
     parser.add_argument("--seconds", type=float, nargs="+", default=[300.0, 3600.0], help="lengths of sound")
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
@@ -48,6 +49,11 @@ def main() -> None:
     rows = [["import torch", f"{torch_alone:.0f}", "", "", ""]]
     with tempfile.TemporaryDirectory() as name:
         sound, svq, decoded = (str(Path(name) / file) for file in ("sound.wav", "sound.svq", "decoded.wav"))
+        if options.reference:
+            weights = ["--weights", str(Path(name) / "reference")]
+            # Elsewhere, so that this process stays small: a child's peak can begin with its parent's.
+            make = "import sys, common, pathlib; common.reference_bundle(pathlib.Path(sys.argv[1]))"
+            subprocess.run([sys.executable, "-c", make, weights[1]], cwd=Path(__file__).parent, check=True)
         first: dict[str, float] = {}
         for seconds in options.seconds:
             write_stereo(Path(sound), seconds)
