@@ -4,6 +4,7 @@ import zlib
 import numpy as np
 import pytest
 import soundfile
+import torch
 from tiny import sound
 
 from specvq_codec import UsageError
@@ -33,9 +34,9 @@ def manifest(recordings):
 
 
 def test_a_manifest_chooses_and_splits(recordings, manifest, tmp_path):
-    manifest("path,split,domain\none.wav,train,bird\ndeep/two.flac,valid,\n")
+    manifest("path,split,domain,label\none.wav,train,bird,owl\ndeep/two.flac,valid,,\n")
     clips, bad = pack(recordings, tmp_path)
-    assert clips[0] == Clip("one.wav", "train", "bird", 0, 22_050)
+    assert clips[0] == Clip("one.wav", "train", "bird", 0, 22_050, "owl")
     assert clips[1:] == [Clip("deep/two.flac", "valid", "sound", 22_050, 44_100)]
     assert bad == []
     assert (tmp_path / "samples.i16").stat().st_size == 2 * (22_050 + 44_100)
@@ -102,6 +103,38 @@ def test_crops_are_pieces_of_recordings_and_follow_from_the_seed(recordings, man
         assert np.array_equal(crop, padded) or (windows[:, :50] == crop[:50]).all(1).any()
     from_short = sum(np.array_equal(crop, padded) for crop in crops)
     assert 0 < from_short < 12  # a third of the sound
+
+
+@pytest.fixture
+def labelled(recordings, manifest, tmp_path):
+    manifest("path,split,label\none.wav,train,wolf\nthree.wav,train,bee\ndeep/two.flac,valid,cat\n")
+    pack(recordings, tmp_path)
+    return tmp_path
+
+
+def test_labelled_crops_are_crops_of_recordings_of_that_label(labelled):
+    mels = MelPack(Pack(labelled, "train"), 64)
+    assert mels.labels == ["bee", "cat", "wolf"]  # of all splits
+    assert mels.label_indices().tolist() == [2, 0]
+    crops, labels = mels.labelled_crops(16, 64, np.random.default_rng(4))
+    assert torch.equal(crops, mels.crops(16, 64, np.random.default_rng(4)))
+    assert set(labels.tolist()) == {0, 2}
+    items = dict(zip(mels.label_indices().tolist(), mels.items, strict=True))
+    for crop, label in zip(crops, labels.tolist(), strict=True):
+        windows = items[label].float().unfold(1, 64, 1).movedim(1, 0) * 2 - 1  # (places, 80, 64)
+        assert (windows == crop).all(dim=(1, 2)).any()
+
+
+def test_an_index_without_labels_still_trains_what_needs_none(labelled):
+    index = json.loads((labelled / "index.json").read_text())
+    for clip in index["clips"]:
+        del clip["label"]
+    (labelled / "index.json").write_text(json.dumps(index))
+    mels = MelPack(Pack(labelled, "train"), 64)
+    assert mels.labels == []
+    assert mels.crops(2, 64, np.random.default_rng(0)).shape == (2, 1, 80, 64)
+    with pytest.raises(UsageError, match=r"2 recordings of this pack have no label, one\.wav for one.*column label"):
+        mels.labelled_crops(2, 64, np.random.default_rng(0))
 
 
 def test_mel_crops_are_what_the_networks_see(recordings, manifest, tmp_path):
