@@ -58,6 +58,20 @@ def filled(shapes: dict[str, Any], overrides: Sequence[Any] = ()) -> dict[str, T
     return {name: _filled(name, tuple(shape), rules) for name, shape in shapes.items()}
 
 
+def plain_weights(stored: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Weight normalisation undone: w = g v / |v|, the norm over all but the first dimension."""
+    weights = {}
+    for name, tensor in stored.items():
+        if name.endswith(".weight_v"):
+            direction = tensor.double()
+            gain = stored[name[:-1] + "g"].double()
+            length = direction.flatten(1).norm(dim=1).reshape(gain.shape)
+            weights[name[: -len("_v")]] = (gain * direction / length).float()
+        elif not name.endswith(".weight_g"):
+            weights[name] = tensor
+    return weights
+
+
 def summary(x: Tensor) -> dict[str, float]:
     """The numbers of a golden "summary", without the shape."""
     x = x.double()

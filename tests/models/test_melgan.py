@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from parity import arrays, filled, largest_difference, made, numbers, observe, summary
+from parity import arrays, filled, largest_difference, made, numbers, observe, plain_weights, summary
 from torch import Tensor
 
 from specvq_codec.models.melgan import Generator, MelGANConfig
@@ -10,20 +10,6 @@ from specvq_codec.models.melgan import Generator, MelGANConfig
 GIVEN = numbers("melgan")["generator"]
 SMALL = MelGANConfig(num_mels=4, channels=(16, 12, 8), ratios=(8, 4), num_res_layers=2)
 ODD = MelGANConfig(num_mels=4, channels=(16, 12, 8), ratios=(5, 3), num_res_layers=1)
-
-
-def plain_weights(stored: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Weight normalisation undone: w = g v / |v|, the norm over all but the first dimension."""
-    weights = {}
-    for name, tensor in stored.items():
-        if name.endswith(".weight_v"):
-            direction = tensor.double()
-            gain = stored[name[:-1] + "g"].double()
-            length = direction.flatten(1).norm(dim=1).reshape(gain.shape)
-            weights[name[: -len("_v")]] = (gain * direction / length).float()
-        elif not name.endswith(".weight_g"):
-            weights[name] = tensor
-    return weights
 
 
 @pytest.fixture(scope="module")
