@@ -28,7 +28,7 @@ from torch import Tensor
 
 from .bitstream.errors import WeightsError
 
-__all__ = ["Foreign", "Name", "read_checkpoint"]
+__all__ = ["MALFORMED", "Foreign", "Machine", "Name", "read_checkpoint"]
 
 _MAX_PICKLE = 1 << 24  # bytes; what is not tensor data in a checkpoint of 760 tensors and their optimiser is 1 MB
 _MAX_STEPS = 2_000_000  # instructions; the same checkpoint has 100,000
@@ -71,7 +71,7 @@ class _DamagedError(Exception):
 
 
 # What the machine and the libraries below it raise when bytes are not what they should be.
-_MALFORMED = (
+MALFORMED = (
     _DamagedError, ArithmeticError, EOFError, LookupError, NotImplementedError, RuntimeError, TypeError, ValueError,
     struct.error, zipfile.BadZipFile,
 )  # fmt: skip
@@ -102,7 +102,7 @@ Storage = Callable[[str, torch.dtype], Tensor]
 """Gives the one-dimensional tensor of a storage, from its key and dtype."""
 
 
-class _Machine:
+class Machine:
     """Interprets one pickle. What is on its stack is always plain: no object there has a method that it calls."""
 
     def __init__(self, storage: Storage) -> None:
@@ -111,6 +111,7 @@ class _Machine:
         self.memo: dict[int, Any] = {}
 
     def run(self, stream: io.BytesIO) -> Any:
+        """The object that a pickle describes; raises one of `MALFORMED` if it describes none."""
         for step, (opcode, argument, _position) in enumerate(pickletools.genops(stream)):
             if step > _MAX_STEPS:
                 raise _DamagedError("its pickle is too long")
@@ -120,6 +121,7 @@ class _Machine:
         raise _DamagedError("its pickle has no end")
 
     def execute(self, name: str, argument: Any) -> None:
+        """One instruction."""
         stack = self.stack
         if name in _LITERALS:
             stack.append(argument)
@@ -306,7 +308,7 @@ def _read_zip(data: mmap.mmap, file: IO[bytes]) -> Any:
     if length > _MAX_PICKLE:
         raise _DamagedError("its pickle is too long")
     pickle = io.BytesIO(data[start : start + length])
-    return _Machine(lambda key, dtype: _view(data, *content(f"data/{key}"), dtype)).run(pickle)
+    return Machine(lambda key, dtype: _view(data, *content(f"data/{key}"), dtype)).run(pickle)
 
 
 def _read_legacy(data: mmap.mmap) -> Any:
@@ -316,7 +318,7 @@ def _read_legacy(data: mmap.mmap) -> Any:
     def next_pickle(storage: Storage) -> Any:
         nonlocal position
         stream = io.BytesIO(data[position : position + _MAX_PICKLE])
-        value = _Machine(storage).run(stream)
+        value = Machine(storage).run(stream)
         position += stream.tell()
         return value
 
@@ -368,7 +370,7 @@ def read_checkpoint(path: Path) -> dict[Any, Any]:
             found = _read_zip(data, file) if data[:4] == b"PK\x03\x04" else _read_legacy(data)
     except OSError as error:
         raise WeightsError(f"{path} cannot be read ({error.strerror or error}): check the path.") from error
-    except _MALFORMED as error:
+    except MALFORMED as error:
         raise WeightsError(f"{path} is no checkpoint of PyTorch, or it is damaged ({error}): get it again.") from error
     if not isinstance(found, dict):
         raise WeightsError(f"{path} holds no dictionary: give a checkpoint that holds a state dict.")

@@ -12,7 +12,7 @@ from typer.core import TyperGroup
 
 from .. import __version__
 from ..bitstream.errors import SpecVQError
-from . import codec, evaluate, train, weights
+from . import codec, data, evaluate, train, weights
 from .report import say
 
 
@@ -47,7 +47,7 @@ codec.register(app)
 evaluate.register(app)
 app.add_typer(weights.app, name="weights")
 app.add_typer(train.app, name="train")
-app.add_typer(train.data_app, name="data")
+app.add_typer(data.app, name="data")
 
 
 def _version(wanted: bool) -> None:

@@ -3,39 +3,17 @@ import zlib
 
 import numpy as np
 import pytest
-import soundfile
 import torch
 from tiny import sound
 
 from specvq_codec import UsageError
-from specvq_codec.training.data import Clip, MelPack, Pack, pack
-
-
-@pytest.fixture(scope="module")
-def recordings(tmp_path_factory):
-    """A folder of three recordings, at three rates, and two files that are none."""
-    folder = tmp_path_factory.mktemp("recordings")
-    (folder / "deep").mkdir()
-    soundfile.write(folder / "one.wav", sound(1.0), 22_050)
-    soundfile.write(folder / "deep" / "two.flac", np.stack([sound(2.0, 44_100, 1)] * 2, 1), 44_100)
-    soundfile.write(folder / "three.wav", sound(0.5, 8_000, 2), 8_000)
-    (folder / "notes.txt").write_text("no sound")
-    (folder / "broken.wav").write_bytes((folder / "one.wav").read_bytes()[:5000])
-    return folder
-
-
-@pytest.fixture
-def manifest(recordings):
-    def write(text):
-        (recordings / "manifest.csv").write_text(text)
-
-    yield write
-    (recordings / "manifest.csv").unlink(missing_ok=True)
+from specvq_codec.training.data import Clip, MelPack, Pack, Windows
+from specvq_codec.training.packing import pack
 
 
 def test_a_manifest_chooses_and_splits(recordings, manifest, tmp_path):
     manifest("path,split,domain,label\none.wav,train,bird,owl\ndeep/two.flac,valid,,\n")
-    clips, bad = pack(recordings, tmp_path)
+    clips, bad, _ = pack(recordings, tmp_path)
     assert clips[0] == Clip("one.wav", "train", "bird", 0, 22_050, "owl")
     assert clips[1:] == [Clip("deep/two.flac", "valid", "sound", 22_050, 44_100)]
     assert bad == []
@@ -46,7 +24,7 @@ def test_a_manifest_chooses_and_splits(recordings, manifest, tmp_path):
 
 
 def test_without_a_manifest_names_decide(recordings, tmp_path):
-    clips, bad = pack(recordings, tmp_path)
+    clips, bad, _ = pack(recordings, tmp_path)
     assert sorted(clip.path for clip in clips) == ["deep/two.flac", "one.wav", "three.wav"]
     spread = ["test"] * 5 + ["valid"] * 5 + ["train"] * 90
     assert [clip.split for clip in clips] == [spread[zlib.crc32(clip.path.encode()) % 100] for clip in clips]
@@ -55,29 +33,11 @@ def test_without_a_manifest_names_decide(recordings, tmp_path):
 
 def test_a_recording_that_breaks_off_leaves_no_samples(recordings, manifest, tmp_path):
     manifest("path,split\nbroken.wav,train\none.wav,train\nabsent.wav,train\n")
-    clips, bad = pack(recordings, tmp_path)
+    clips, bad, _ = pack(recordings, tmp_path)
     assert clips == [Clip("one.wav", "train", "sound", 0, 22_050)]
     assert [line.partition(":")[0] for line in bad] == ["broken.wav", "absent.wav"]
     waveform = Pack(tmp_path, "train").waveform(clips[0]).numpy()
     assert np.abs(waveform - sound(1.0)).max() < 1e-4
-
-
-@pytest.mark.parametrize("text", ["path,split\none.wav,training\n", "file,split\none.wav,train\n", "path\none.wav\n"])
-def test_a_manifest_that_makes_no_sense_is_refused(recordings, manifest, tmp_path, text):
-    manifest(text)
-    with pytest.raises(UsageError, match=r"manifest\.csv needs columns path and split"):
-        pack(recordings, tmp_path / "out")
-    assert not (tmp_path / "out").exists()
-
-
-def test_a_folder_without_sound_is_refused_and_leaves_nothing(tmp_path):
-    (tmp_path / "texts").mkdir()
-    (tmp_path / "texts" / "a.txt").write_text("a")
-    with pytest.raises(UsageError, match="No recording"):
-        pack(tmp_path / "texts", tmp_path / "out")
-    assert list((tmp_path / "out").iterdir()) == []
-    with pytest.raises(UsageError, match="There is no folder"):
-        pack(tmp_path / "nowhere", tmp_path / "out")
 
 
 def test_packs_that_are_none_or_damaged_are_refused(tmp_path):
@@ -86,6 +46,16 @@ def test_packs_that_are_none_or_damaged_are_refused(tmp_path):
     (tmp_path / "index.json").write_text(json.dumps({"clips": [{"path": "a"}]}))
     with pytest.raises(UsageError, match="is damaged"):
         Pack(tmp_path, "train")
+
+
+def test_a_pack_whose_sound_is_cut_off_is_refused(labelled):
+    store = labelled / "samples.i16"
+    store.write_bytes(store.read_bytes()[:-2])
+    with pytest.raises(UsageError, match="is damaged"):
+        Pack(labelled, "train")
+    store.unlink()
+    with pytest.raises(UsageError, match="is damaged"):
+        Pack(labelled, "train")
 
 
 def test_crops_are_pieces_of_recordings_and_follow_from_the_seed(recordings, manifest, tmp_path):
@@ -135,6 +105,38 @@ def test_an_index_without_labels_still_trains_what_needs_none(labelled):
     assert mels.crops(2, 64, np.random.default_rng(0)).shape == (2, 1, 80, 64)
     with pytest.raises(UsageError, match=r"2 recordings of this pack have no label, one\.wav for one.*column label"):
         mels.labelled_crops(2, 64, np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("size", [1, 7, 8, 9, 30])
+@pytest.mark.parametrize("width", [(), (3,)])
+def test_windows_are_slices_followed_by_zeros(size, width):
+    lengths, starts = [8, 20, 5], [2, 11, 40]
+    store = torch.arange(1, 1 + 46 * max(1, sum(width))).reshape(46, *width)
+    windows, chosen = Windows(store, starts, lengths).draw(200, size, np.random.default_rng(size))
+    assert windows.shape == (200, size, *width)
+    begins = {0: set(), 1: set(), 2: set()}
+    for window, choice in zip(windows, chosen.tolist(), strict=True):
+        recording = store[starts[choice] : starts[choice] + lengths[choice]]
+        begin = int((recording.flatten() == window.flatten()[0]).nonzero()[0]) // max(1, sum(width))
+        begins[choice].add(begin)
+        piece = recording[begin : begin + size]
+        assert torch.equal(window[: len(piece)], piece)
+        assert len(piece) == min(size, lengths[choice]) and not window[len(piece) :].any()
+    assert all(begins[choice] == set(range(max(0, lengths[choice] - size) + 1)) for choice in range(3))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_seed_gives_the_same_crops_on_every_device(labelled):
+    here, there = (Pack(labelled, "train", torch.device(device)) for device in ("cpu", "cuda"))
+    crops = [data.crops(30, 15_000, np.random.default_rng(1)) for data in (here, there)]
+    assert crops[1].is_cuda and torch.equal(crops[0], crops[1].cpu())
+    for clip in here.clips:
+        assert torch.equal(here.waveform(clip), there.waveform(clip).cpu())
+    (mels, labels), (mels_there, labels_there) = (
+        MelPack(data, 64).labelled_crops(30, 64, np.random.default_rng(2)) for data in (here, there)
+    )
+    assert mels_there.is_cuda and labels_there.is_cuda and torch.equal(labels, labels_there.cpu())
+    assert (mels - mels_there.cpu()).abs().max() < 0.01  # half precision of numbers computed there
 
 
 def test_mel_crops_are_what_the_networks_see(recordings, manifest, tmp_path):

@@ -1,0 +1,260 @@
+"""Writes packs: decodes a folder of recordings once, so that training never does. An interrupted packing goes on.
+
+A pack is a folder:
+
+    index.json      for each recording its path, split, domain, label, and where it lies in
+    samples.i16     mono sound at 22 050 Hz, 16 bit, all recordings one after another; or
+    mels.f16        log-mel spectrograms in [0, 1], half precision, 80 numbers a frame, all recordings one after another
+    features.f16    where asked for: features of the video, half precision, 215 rows a recording
+
+While it is being made there are `packing.*` instead: what is done so far, and a journal of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict
+from pathlib import Path
+from typing import IO, Any, NamedTuple, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import spectrogram as spec
+from ..bitstream.errors import SpecVQError, UsageError
+from ..files import write_file
+from .data import FEATURE_FRAMES, STORES, Clip
+from .layouts import Entry, Listing, listing_of
+from .pickled import read_array
+
+Track = Callable[[Sequence[Entry]], Iterable[Entry]]
+_HALF = np.dtype("<f2")
+
+
+class Packed(NamedTuple):
+    """What went into a pack, and what did not: a line each with the reason."""
+
+    clips: list[Clip]
+    skipped: list[str]
+    seconds: float
+
+
+def pack(folder: Path, out: Path, features: Sequence[str] = (), track: Track = iter) -> Packed:
+    """Write the recordings below `folder` as a pack.
+
+    Sounds are chosen and split by a `manifest.csv` with columns path, split (train, valid or test) and, if there,
+    domain and label; without one every file is tried and split by a hash of its name. The reference's data sets are
+    recognised by their folders (see layouts.py). A packing of the same recordings that was interrupted goes on.
+
+    Args:
+        folder: of the recordings.
+        out: folder of the pack; a pack that is there is replaced in the end.
+        features: for the reference's data sets, folders of pickled features (T, D) to pack, side by side, cut or padded
+            with zeros to 215 rows as the reference does. A recording without them is skipped.
+        track: iterates over recordings, and may show how far it is.
+
+    Raises:
+        UsageError: none can be read, or lists of them make no sense.
+    """
+    listing = listing_of(folder, out)
+    if features and listing.kind == "sound":
+        raise UsageError(f"{folder} has no features to pack: they belong to the layouts of VAS and VGGSound.")
+    out.mkdir(parents=True, exist_ok=True)
+    files = [STORES[listing.kind].file, *(["features.f16"] if features else [])]
+    with _Packing(out, files, _fingerprint(listing, features)) as packing:
+        for entry in track(listing.entries[packing.done :]):
+            source = listing.folder / entry.path
+            try:
+                if listing.kind == "sound":
+                    length = _append_sound(packing.stores[0], source)
+                else:
+                    length = _append_mel(packing.stores[0], source)
+                    if features:
+                        _append_features(packing.stores[1], source, features, packing.feature_width())
+            except SpecVQError as error:
+                packing.skip(f"{entry.path}: {error}")
+            else:
+                packing.add(entry, length)
+        skipped = listing.left_out + packing.skipped
+        if not packing.clips:
+            packing.remove()
+            raise UsageError(f"No recording below {folder} could be read; give a folder with sound files.")
+        about: dict[str, Any] = {"sample_rate": spec.SAMPLE_RATE}
+        if listing.kind != "sound":
+            about["kind"] = listing.kind
+        if features:
+            about |= {"features": list(features), "feature_width": packing.feature_width()}
+        packing.finish(about)
+    unit = 1 if listing.kind == "sound" else spec.HOP_LENGTH
+    return Packed(packing.clips, skipped, sum(clip.length for clip in packing.clips) * unit / spec.SAMPLE_RATE)
+
+
+def _fingerprint(listing: Listing, features: Sequence[str]) -> str:
+    """Of everything that decides what the pack will hold, but for the recordings' contents."""
+    parts = [listing.kind, str(listing.folder.resolve()), list(features), [asdict(entry) for entry in listing.entries]]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+class _Packing:
+    """The unfinished files of a pack, and a journal with one line for each recording that is done."""
+
+    def __init__(self, out: Path, files: list[str], fingerprint: str) -> None:
+        self.clips: list[Clip] = []
+        self.skipped: list[str] = []
+        self.stores: list[IO[bytes]] = []
+        self._out, self._files, self._fingerprint = out, files, fingerprint
+        self._journal_path = out / "packing.jsonl"
+        self._ends = [0] * len(files)  # bytes of each store that are done
+        self._end = 0  # the same in units of length
+
+    @property
+    def done(self) -> int:
+        """How many of the listing's recordings are done."""
+        return len(self.clips) + len(self.skipped)
+
+    def __enter__(self) -> Self:
+        journal = self._read_journal()
+        if not journal:
+            self.remove()
+            journal = json.dumps({"packing": self._fingerprint}).encode() + b"\n"
+        self._journal_path.write_bytes(journal)
+        with ExitStack() as stack:  # opened and closed as one
+            self._journal = stack.enter_context(self._journal_path.open("ab"))
+            for file in self._files:
+                self.stores.append(stack.enter_context((self._out / f"packing.{file}").open("ab")))
+            self._truncate()
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def _read_journal(self) -> bytes:
+        """Take over what an interrupted packing has done; returns its journal as far as it is good."""
+        if not self._journal_path.exists():
+            return b""
+        sizes = [path.stat().st_size if path.exists() else 0 for path in map(self._unfinished, self._files)]
+        lines = self._journal_path.read_bytes().splitlines(keepends=True)
+        good = b""
+        for line in lines:
+            try:
+                noted = json.loads(line)
+                if not good and noted["packing"] != self._fingerprint:
+                    return b""
+                if good and "skipped" in noted:
+                    self.skipped.append(noted["skipped"])
+                elif good:
+                    if any(end > size for end, size in zip(noted["ends"], sizes, strict=True)):
+                        break
+                    self._take(Clip(**noted["clip"]), noted["ends"])
+            except (ValueError, KeyError, TypeError):
+                break  # a line that was being written when it ended
+            good += line
+        return good
+
+    def _unfinished(self, file: str) -> Path:
+        return self._out / f"packing.{file}"
+
+    def _take(self, clip: Clip, ends: list[int]) -> None:
+        self.clips.append(clip)
+        self._ends, self._end = ends, clip.start + clip.length
+
+    def add(self, entry: Entry, length: int) -> None:
+        """What has been written to the stores is a recording."""
+        for store in self.stores:
+            store.flush()
+        clip = Clip(entry.path, entry.split, entry.domain, self._end, length, entry.label)
+        self._take(clip, [store.tell() for store in self.stores])
+        self._note({"clip": asdict(clip), "ends": self._ends})
+
+    def skip(self, reason: str) -> None:
+        """What has been written to the stores since the last recording is none."""
+        self._truncate()
+        self.skipped.append(reason)
+        self._note({"skipped": reason})
+
+    def _note(self, what: dict[str, Any]) -> None:
+        self._journal.write(json.dumps(what).encode() + b"\n")
+        self._journal.flush()
+
+    def _truncate(self) -> None:
+        for store, end in zip(self.stores, self._ends, strict=True):
+            store.truncate(end)
+            store.seek(end)
+
+    def feature_width(self) -> int:
+        """Numbers in a row of features, 0 before there is any."""
+        return self._ends[1] // (_HALF.itemsize * FEATURE_FRAMES * len(self.clips)) if self.clips else 0
+
+    def remove(self) -> None:
+        """Remove all unfinished files."""
+        for path in (self._journal_path, *map(self._unfinished, self._files)):
+            path.unlink(missing_ok=True)
+
+    def finish(self, about: dict[str, Any]) -> None:
+        """Make it the pack."""
+        self._stack.close()
+        index = self._out / "index.json"
+        for name in ("index.json", "features.f16", *(store.file for store in STORES.values())):
+            (self._out / name).unlink(
+                missing_ok=True
+            )  # of a pack that was there; until all is in its place there is none
+        for file in self._files:
+            os.replace(self._unfinished(file), self._out / file)
+        write_file(index, json.dumps({**about, "clips": [asdict(clip) for clip in self.clips]}).encode())
+        self._journal_path.unlink()
+
+
+def _append_sound(store: IO[bytes], path: Path) -> int:
+    """Append a recording's samples; returns their number."""
+    from ..audio import open_sound, resampled  # a machine without audio libraries can read packs
+
+    length = 0
+    with open_sound(path) as sound:
+        for block in resampled(sound, sound.sample_rate, spec.SAMPLE_RATE):
+            store.write((block.clip(-1.0, 1.0) * 32767.0).round().astype("<i2").tobytes())
+            length += len(block)
+    return length
+
+
+def _append_mel(store: IO[bytes], path: Path) -> int:
+    """Append the spectrogram (80, T) of a numpy file; returns T."""
+    try:
+        mel = np.load(path, mmap_mode="r", allow_pickle=False)  # mapped: a header cannot ask for more than there is
+    except (OSError, ValueError, EOFError) as error:
+        raise SpecVQError(f"it is no array of numpy ({error})") from error
+    if not isinstance(mel, np.ndarray) or mel.ndim != 2 or len(mel) != spec.N_MELS or mel.dtype.kind != "f":
+        raise SpecVQError("it is no spectrogram of 80 mels")
+    if not mel.size or not (mel.min() >= 0.0 and mel.max() <= 1.0):  # NaN is neither
+        raise SpecVQError("it is empty, or not within [0, 1]")
+    store.write(mel.T.astype(_HALF).tobytes())
+    return int(mel.shape[1])
+
+
+def _append_features(store: IO[bytes], mel: Path, kinds: Sequence[str], width: int) -> None:
+    """Append the features (215, D) that belong to a file of a spectrogram; D must be `width`, if that is not 0."""
+    name = mel.name.removesuffix("_mel.npy") + ".pkl"
+    rows = np.concatenate([_features(mel.parent.with_name(kind) / name) for kind in kinds], 1)
+    if width and rows.shape[1] != width:
+        raise SpecVQError(f"its features have {rows.shape[1]} numbers a frame, and those before it {width}")
+    store.write(rows.tobytes())
+
+
+def _features(path: Path) -> NDArray[np.float16]:
+    """A file of features, cut or padded with zeros to 215 rows."""
+    try:
+        found = read_array(path)
+    except SpecVQError as error:
+        raise SpecVQError(f"its features {path.parent.name} cannot be used: {error}") from error
+    if found.ndim != 2 or not found.size:
+        raise SpecVQError(f"its features {path.parent.name} are no table of numbers")
+    rows = np.zeros((FEATURE_FRAMES, found.shape[1]), _HALF)
+    with np.errstate(over="ignore"):
+        rows[: len(found)] = found[:FEATURE_FRAMES]
+    if not np.isfinite(rows).all():
+        raise SpecVQError(f"its features {path.parent.name} are not finite in half precision")
+    return rows

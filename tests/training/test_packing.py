@@ -1,0 +1,124 @@
+import shutil
+
+import numpy as np
+import pytest
+import soundfile
+from tiny import sound
+
+from specvq_codec import UsageError
+from specvq_codec.training import packing
+from specvq_codec.training.data import Pack
+from specvq_codec.training.packing import pack
+
+
+@pytest.mark.parametrize("text", ["path,split\none.wav,training\n", "file,split\none.wav,train\n", "path\none.wav\n"])
+def test_a_manifest_that_makes_no_sense_is_refused(recordings, manifest, tmp_path, text):
+    manifest(text)
+    with pytest.raises(UsageError, match=r"manifest\.csv needs columns path and split"):
+        pack(recordings, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_without_sound_is_refused_and_leaves_nothing(tmp_path):
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts" / "a.txt").write_text("a")
+    with pytest.raises(UsageError, match="No recording"):
+        pack(tmp_path / "texts", tmp_path / "out")
+    assert list((tmp_path / "out").iterdir()) == []
+    with pytest.raises(UsageError, match="There is no folder"):
+        pack(tmp_path / "nowhere", tmp_path / "out")
+
+
+class Stopped(BaseException):
+    """What stops a packing in the middle, as Ctrl-C does."""
+
+
+@pytest.fixture
+def sounds(tmp_path):
+    """Ten recordings; one is none."""
+    folder = tmp_path / "sounds"
+    folder.mkdir()
+    for number in range(10):
+        soundfile.write(folder / f"{number}.wav", sound(0.1 + 0.02 * number, seed=number), 22_050)
+    (folder / "3.wav").write_bytes(b"no sound")
+    return folder
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def stop_after(monkeypatch, count):
+    """Let packing be stopped in the middle of the recording after `count`; returns the names of what it has read."""
+    read = []
+    append = packing._append_sound
+
+    def stopping(store, path):
+        read.append(path.name)
+        if len(read) > count:
+            store.write(b"half")
+            raise Stopped
+        return append(store, path)
+
+    monkeypatch.setattr(packing, "_append_sound", stopping)
+    return read
+
+
+@pytest.mark.parametrize("count", [0, 1, 3, 4, 9])
+def test_an_interrupted_packing_goes_on_and_ends_the_same(sounds, tmp_path, monkeypatch, count):
+    whole = pack(sounds, tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        stop_after(patch, count)
+        with pytest.raises(Stopped):
+            pack(sounds, tmp_path / "pack")
+    with pytest.raises(UsageError, match="is not packed sound"):
+        Pack(tmp_path / "pack", "train")
+    read = stop_after(monkeypatch, 100)
+    assert pack(sounds, tmp_path / "pack") == whole
+    assert len(read) == 10 - count  # nothing twice
+    assert contents(tmp_path / "pack") == contents(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("damage", ["journal", "samples", "garbage"])
+def test_a_packing_whose_end_was_lost_goes_on_from_what_is_left(sounds, tmp_path, monkeypatch, damage):
+    whole = pack(sounds, tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        stop_after(patch, 6)
+        with pytest.raises(Stopped):
+            pack(sounds, tmp_path / "pack")
+    journal, samples = tmp_path / "pack" / "packing.jsonl", tmp_path / "pack" / "packing.samples.i16"
+    if damage == "journal":
+        journal.write_bytes(journal.read_bytes()[:-20])
+    elif damage == "samples":
+        samples.write_bytes(samples.read_bytes()[:-1000])
+    else:
+        journal.write_bytes(b"\x00" * 100)
+    assert pack(sounds, tmp_path / "pack") == whole
+    assert contents(tmp_path / "pack") == contents(tmp_path / "whole")
+
+
+def test_other_recordings_are_packed_from_the_beginning(sounds, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        stop_after(patch, 5)
+        with pytest.raises(Stopped):
+            pack(sounds, tmp_path / "pack")
+    shutil.copy(sounds / "9.wav", sounds / "00.wav")
+    clips = pack(sounds, tmp_path / "pack").clips
+    assert [clip.path for clip in clips[:3]] == ["0.wav", "00.wav", "1.wav"]
+    assert clips == pack(sounds, tmp_path / "again").clips
+
+
+def test_a_pack_stays_until_another_is_whole_and_may_lie_in_the_folder(sounds, tmp_path, monkeypatch):
+    out = sounds / "pack"
+    clips = pack(sounds, out).clips
+    before = contents(out)
+    assert pack(sounds, out).clips == clips  # not of what is in the pack
+    assert contents(out) == before
+    soundfile.write(sounds / "more.wav", np.zeros(100), 22_050)
+    with monkeypatch.context() as patch:
+        stop_after(patch, 5)
+        with pytest.raises(Stopped):
+            pack(sounds, out)
+    assert before.items() <= contents(out).items()
+    assert len(pack(sounds, out).clips) == len(clips) + 1
+    assert sorted(contents(out)) == ["index.json", "samples.i16"]
