@@ -42,9 +42,9 @@ def arrays(part: str) -> dict[str, np.ndarray]:
         return dict(stored)
 
 
-def made(recipe: str) -> Tensor:
-    """The input that a recipe of the json files describes."""
-    return torch.from_numpy(eval(recipe, {**vars(fill), "np": np, "salt": 0}))
+def made(recipe: str, **arrays: np.ndarray) -> Tensor:
+    """The input that a recipe of the json files describes, with the arrays that it names."""
+    return torch.from_numpy(eval(recipe, {**vars(fill), "np": np, "salt": 0, **arrays}))
 
 
 @cache

@@ -1,0 +1,124 @@
+"""Files of trained spectrogram classifiers: one safetensors file with the network and all that it needs."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from .bitstream.errors import UsageError, WeightsError
+from .models.vggishish import VGGish, VGGishConfig
+from .spectrogram import N_MELS
+
+_FORMAT = "specvq classifier 1"
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """A classifier and what its input and output mean.
+
+    Attributes:
+        network: takes spectrograms standardised by `means` and `stds`.
+        means: of every mel band of spectrograms in [0, 1], float32 (80,).
+        stds: their standard deviations, float32 (80,).
+        labels: names of the classes in the order of the logits.
+    """
+
+    network: VGGish
+    means: Tensor
+    stds: Tensor
+    labels: tuple[str, ...]
+
+
+def band_statistics(spectrograms: list[Tensor]) -> tuple[Tensor, Tensor]:
+    """Means and standard deviations (80,) by which a classifier's input is standardised, float32.
+
+    Both are taken over time in each spectrogram (80, T), and then averaged over spectrograms, as the reference does.
+    """
+    pairs = [torch.var_mean(mel.double(), 1, correction=0) for mel in spectrograms]
+    variances, means = (torch.stack(parts) for parts in zip(*pairs, strict=True))
+    return means.mean(0).float(), variances.sqrt().mean(0).float()
+
+
+def save_classifier(path: Path, classifier: Classifier) -> None:
+    """Write a classifier, beside its place first; an older file there is replaced.
+
+    Raises:
+        UsageError: the file cannot be written.
+    """
+    tensors = {**classifier.network.state_dict(), "means": classifier.means, "stds": classifier.stds}
+    about = {
+        "format": _FORMAT,
+        "config": json.dumps(asdict(classifier.network.config)),
+        "labels": json.dumps(classifier.labels),
+    }
+    beside = path.with_name(f".{path.name}.part")
+    try:
+        beside.write_bytes(save({key: tensor.cpu().contiguous() for key, tensor in tensors.items()}, about))
+        beside.replace(path)
+    except OSError as error:
+        beside.unlink(missing_ok=True)
+        raise UsageError(f"{path} cannot be written ({error.strerror}): choose another place.") from error
+
+
+def load_classifier(path: Path) -> Classifier:
+    """Read a classifier, in eval mode and without gradients; all of it or nothing.
+
+    Raises:
+        WeightsError: the file is missing, damaged or no classifier, or a tensor is missing, left over, not finite or of
+            another shape than the file's own description says.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            about = file.metadata() or {}
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (no dictionary)
+    except FileNotFoundError as error:
+        raise WeightsError(f"There is no classifier {path}: train one, with specvq train classifier.") from error
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(f"{path} is damaged or no classifier ({error}): train or import it again.") from error
+    network, labels = _described(about, path)
+    means, stds = (_statistic(tensors, name, path) for name in ("means", "stds"))
+    expected = network.state_dict()
+    if wrong := sorted(set(expected) ^ set(tensors)):
+        raise WeightsError(f"{path} lacks tensors, or has too many ({', '.join(wrong[:5])}): get the classifier again.")
+    for key, tensor in tensors.items():
+        if tensor.shape != expected[key].shape or not tensor.isfinite().all():
+            raise WeightsError(f"{key} in {path} is not finite or of the wrong shape: get the classifier again.")
+        tensors[key] = tensor.to(expected[key].dtype)
+    network.load_state_dict(tensors, assign=True)
+    return Classifier(network.eval().requires_grad_(False), means, stds, labels)
+
+
+def _described(about: dict[str, str], path: Path) -> tuple[VGGish, tuple[str, ...]]:
+    """The network that a file says it holds, without memory yet, and its labels."""
+    if about.get("format") != _FORMAT:
+        raise WeightsError(f"{path} is no classifier of this package: give one from specvq train classifier.")
+    try:
+        settings: dict[str, Any] = json.loads(about["config"])
+        settings.update({key: tuple(value) for key, value in settings.items() if isinstance(value, list)})
+        labels = tuple(json.loads(about["labels"]))
+        with torch.device("meta"):
+            network = VGGish(VGGishConfig(**settings))
+    except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        raise WeightsError(f"The description in {path} is damaged ({error}): get the classifier again.") from error
+    if len(labels) != network.config.num_classes:
+        raise WeightsError(f"{path} names {len(labels)} classes for {network.config.num_classes} logits: get it again.")
+    return network, labels
+
+
+def _statistic(tensors: dict[str, Tensor], name: str, path: Path) -> Tensor:
+    tensor = tensors.pop(name, None)
+    if (
+        tensor is None
+        or tensor.shape != (N_MELS,)
+        or not tensor.isfinite().all()
+        or (name == "stds" and tensor.min() <= 0)
+    ):
+        raise WeightsError(f"{path} lacks the {name} of {N_MELS} mel bands: get the classifier again.")
+    return tensor.float()
