@@ -3,14 +3,16 @@
 ``FORMAT.md`` beside this file is the byte-level specification.
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from .blocks import MAX_FILE_BYTES
-from .container import ENTROPY_CHOICES, read, read_lenient, write
-from .entropy import MAX_CODEBOOK_SIZE, ROWS, CodingModel, frequency_tables
 from .errors import AudioError, BitstreamError, SpecVQError, UsageError, WeightsError
 from .header import (
     BLOCK_COLUMNS,
     CODEC_RATE,
     COLUMN_SAMPLES,
+    ENTROPY_CHOICES,
     FINGERPRINT_BYTES,
     MAX_RATE,
     MAX_SECONDS,
@@ -19,6 +21,11 @@ from .header import (
     Header,
 )
 from .inspection import FileInfo, inspect
+from .sizes import MAX_CODEBOOK_SIZE, ROWS
+
+if TYPE_CHECKING:
+    from .container import read, read_lenient, write
+    from .entropy import CodingModel, frequency_tables
 
 __all__ = [
     "BLOCK_COLUMNS",
@@ -47,3 +54,19 @@ __all__ = [
     "read_lenient",
     "write",
 ]
+
+# Imported on first use: they need numpy, and `specvq info` is to be quick.
+_LATER = {
+    "CodingModel": ".entropy",
+    "frequency_tables": ".entropy",
+    "read": ".container",
+    "read_lenient": ".container",
+    "write": ".container",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name on first use."""
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_LATER[name], __name__), name)

@@ -3,9 +3,9 @@
 import zlib
 from dataclasses import dataclass
 
-from .entropy import fixed_bytes, max_payload_bytes
 from .errors import BitstreamError
 from .header import BLOCK_COLUMNS, CODEC_RATE, COLUMN_SAMPLES, MAX_SECONDS, Coding, Header
+from .sizes import fixed_bytes, max_payload_bytes
 from .varint import decode_varint, encode_varint
 
 __all__ = ["CHECK_BYTES", "MAX_FILE_BYTES", "Block", "BlockMap", "pack_block"]

@@ -26,14 +26,11 @@ from .entropy import (
     symbol_width,
 )
 from .errors import BitstreamError, UsageError, WeightsError
-from .header import FINGERPRINT_BYTES, Coding, Header
+from .header import ENTROPY_CHOICES, FINGERPRINT_BYTES, Coding, Header
 from .inspection import inspect
 from .recovery import surviving_blocks
 
-__all__ = ["ENTROPY_CHOICES", "read", "read_lenient", "write"]
-
-ENTROPY_CHOICES = ("auto", "fixed", "static")
-"""What ``write`` takes for ``entropy``; ``auto`` is the smaller one of the others."""
+__all__ = ["read", "read_lenient", "write"]
 
 
 def write(

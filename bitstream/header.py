@@ -10,6 +10,7 @@ __all__ = [
     "BLOCK_COLUMNS",
     "CODEC_RATE",
     "COLUMN_SAMPLES",
+    "ENTROPY_CHOICES",
     "FINGERPRINT_BYTES",
     "MAX_RATE",
     "MAX_SECONDS",
@@ -59,6 +60,9 @@ RATES = (
 """Sample rates that take no bytes of their own; the header holds the place in this list."""
 
 EXPLICIT_RATE = 15
+
+ENTROPY_CHOICES = ("auto", "fixed", "static")
+"""What ``write`` takes for ``entropy``; ``auto`` is the smaller one of the others."""
 
 
 class Coding(enum.IntEnum):

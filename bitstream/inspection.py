@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 
 from .blocks import CHECK_BYTES, BlockMap
-from .entropy import MAX_CODEBOOK_SIZE, fixed_bytes, symbol_width
 from .header import BLOCK_COLUMNS, Coding, Header
 from .recovery import surviving_blocks
+from .sizes import MAX_CODEBOOK_SIZE, fixed_bytes, symbol_width
 
 __all__ = ["FileInfo", "inspect"]
 

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from os import PathLike, fspath
-from pathlib import Path
+from os import PathLike
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from .bitstream import BitstreamError, CodingModel, Header, UsageError, WeightsError, inspect, read, read_lenient, write
-from .bitstream.blocks import MAX_FILE_BYTES
-from .files import write_file
+from .files import read_file, write_file
 from .weights import Bundle, bundle_for, locate
 
 
@@ -117,22 +115,6 @@ def bundle_of(data: bytes, weights: str | None = None) -> Bundle:
             raise BitstreamError("The file is damaged (no check in it fits): get another copy of it.")
         raise WeightsError(f"The file needs the weights {mark.hex()}, which are not installed: name them (--weights).")
     return bundle
-
-
-def read_file(path: str | PathLike[str]) -> bytes:
-    """The bytes of a file that is small enough to be an `.svq` file.
-
-    Raises:
-        BitstreamError: there is none, it cannot be read, or it is far too large.
-    """
-    try:
-        with Path(path).open("rb") as file:
-            data = file.read(MAX_FILE_BYTES + 1)
-    except OSError as error:
-        raise BitstreamError(f"{fspath(path)} cannot be read ({(error.strerror or str(error)).lower()}).") from error
-    if len(data) > MAX_FILE_BYTES:
-        raise BitstreamError(f"{fspath(path)} is too large for an .svq file: give one that specvq encode made.")
-    return data
 
 
 def checked_indices(indices: Any, codebook_size: int) -> npt.NDArray[np.int16]:

@@ -1,4 +1,4 @@
-"""Output files that appear whole or not at all."""
+"""Files: output that appears whole or not at all, input that is small enough."""
 
 import os
 import secrets
@@ -10,9 +10,10 @@ from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
 
-from .bitstream.errors import SpecVQError, UsageError
+from .bitstream import MAX_FILE_BYTES
+from .bitstream.errors import BitstreamError, SpecVQError, UsageError
 
-__all__ = ["check_output", "output_file", "write_file"]
+__all__ = ["check_output", "output_file", "read_file", "write_file"]
 
 
 def check_output(path: str | PathLike[str], force: bool = False) -> None:
@@ -85,6 +86,22 @@ def write_file(path: str | PathLike[str], data: bytes, force: bool = False) -> N
             temporary.write_bytes(data)
         except OSError as error:
             raise _not_written(path, error) from error
+
+
+def read_file(path: str | PathLike[str]) -> bytes:
+    """The bytes of a file that is small enough to be an `.svq` file.
+
+    Raises:
+        BitstreamError: there is none, it cannot be read, or it is far too large.
+    """
+    try:
+        with Path(path).open("rb") as file:
+            data = file.read(MAX_FILE_BYTES + 1)
+    except OSError as error:
+        raise BitstreamError(f"{os.fspath(path)} cannot be read ({(error.strerror or str(error)).lower()}).") from error
+    if len(data) > MAX_FILE_BYTES:
+        raise BitstreamError(f"{os.fspath(path)} is too large for an .svq file: give one that specvq encode made.")
+    return data
 
 
 def _not_written(path: str | PathLike[str], error: OSError) -> SpecVQError:

@@ -1,4 +1,6 @@
-"""One weight bundle: what it holds, and its fingerprint."""
+"""One weight bundle: what it holds, and its fingerprint. numpy is imported by what reads or writes tensors."""
+
+from __future__ import annotations
 
 import hashlib
 import json
@@ -6,16 +8,17 @@ import os
 import struct
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-import numpy as np
-import numpy.typing as npt
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save
+from ..bitstream import CODEC_RATE, COLUMN_SAMPLES, ROWS, UsageError, WeightsError
 
-from ..bitstream import CODEC_RATE, COLUMN_SAMPLES, ROWS, CodingModel, UsageError, WeightsError
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
-Tensors = dict[str, npt.NDArray[Any]]
+    from ..bitstream import CodingModel
+
+Tensors: TypeAlias = "dict[str, npt.NDArray[Any]]"
 
 CONFIG = "config.json"
 PARTS = ("codebook", "vocoder", "entropy")
@@ -53,6 +56,9 @@ class Bundle:
         Raises:
             WeightsError: the file is missing or damaged.
         """
+        from safetensors import SafetensorError
+        from safetensors.numpy import load_file
+
         path = self.path / f"{part}.safetensors"
         try:
             return load_file(path)
@@ -71,6 +77,8 @@ class Bundle:
         Raises:
             WeightsError: the tables are missing, damaged or of the wrong shape.
         """
+        from ..bitstream import CodingModel
+
         static = self.tensors("entropy").get("static") if self.has("entropy") else None
         return CodingModel(int(self.autoencoder["codebook_size"]), static)
 
@@ -80,6 +88,8 @@ class Bundle:
         Raises:
             WeightsError: something is missing, damaged, not finite, or not what the fingerprint says.
         """
+        import numpy as np
+
         codebook = self.tensors("codebook")
         tables = self.tensors("entropy") if self.has("entropy") else {}
         found = fingerprint(self.autoencoder, codebook, tables)
@@ -99,6 +109,8 @@ class Bundle:
 
 def fingerprint(autoencoder: dict[str, Any], codebook: Tensors, entropy: Tensors) -> bytes:
     """SHA-256 of what gives indices and probabilities their meaning, as FORMAT.md defines it."""
+    import numpy as np
+
     digest = hashlib.sha256(b"specvq weights 1\n")
     digest.update(struct.pack("<3I", CODEC_RATE, COLUMN_SAMPLES, ROWS))
     settings = json.dumps(autoencoder, sort_keys=True, separators=(",", ":")).encode("ascii")
@@ -181,6 +193,9 @@ def write_bundle(
     Raises:
         UsageError: the folder cannot be written to.
     """
+    import numpy as np
+    from safetensors.numpy import save
+
     autoencoder = json.loads(json.dumps(autoencoder))  # tuples become lists, as they will be read
     entropy: Tensors = {} if static is None else {"static": np.ascontiguousarray(static, dtype=np.int32)}
     mark = fingerprint(autoencoder, codebook, entropy)

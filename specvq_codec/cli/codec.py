@@ -5,7 +5,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -57,8 +57,6 @@ def encode(
     as_json: Json = False,
 ) -> None:
     """Encode a sound, or all sounds below a folder, to .svq."""
-    from ..codec import Codec
-
     if entropy not in ENTROPY_CHOICES:
         raise UsageError(f"There is no entropy coding {entropy!r}: use one of {', '.join(ENTROPY_CHOICES)}.")
     folder = Path(source).is_dir()
@@ -68,8 +66,10 @@ def encode(
         raise UsageError(f"{target} is the name of a sound: give the encoded file one that ends in .svq.")
     jobs = _jobs(source, target, SOUND_SUFFIXES, ".svq", force, as_json)
     with progress_bar() as progress:
-        codec = Codec.from_pretrained(weights, device, "griffin-lim")  # encoding needs no vocoder
-        work = partial(_encode_one, codec, entropy, force, progress)
+        load = cache(partial(_encoder, weights, device))
+        if folder:
+            load()  # wrong weights are one error, not one for each file
+        work = partial(_encode_one, load, entropy, force, progress)
         done, failed = _run_all(jobs, progress, work, force) if folder else ([work(jobs[0])], [])
     _conclude(done, failed, folder, as_json)
 
@@ -160,7 +160,7 @@ def _print_info(result: Result) -> None:
 
 
 def _read(path: Path) -> bytes:
-    from ..codes import read_file
+    from ..files import read_file
 
     if str(path) != "-":
         return read_file(path)
@@ -170,9 +170,7 @@ def _read(path: Path) -> bytes:
     return data
 
 
-def _jobs(
-    source: str, target: str, suffixes: frozenset[str], new_suffix: str, force: bool, as_json: bool
-) -> list[Job]:
+def _jobs(source: str, target: str, suffixes: frozenset[str], new_suffix: str, force: bool, as_json: bool) -> list[Job]:
     """What is to be done; a single target that cannot be written is refused before hours of work."""
     from ..files import check_output
 
@@ -188,15 +186,23 @@ def _jobs(
     return [Job(Path(source), Path(target))]
 
 
-def _encode_one(codec: "Codec", entropy: str, force: bool, progress: "Progress", job: Job) -> Result:
+def _encoder(weights: str | None, device: str) -> "Codec":
+    from ..codec import Codec
+
+    return Codec.from_pretrained(weights, device, "griffin-lim")  # encoding needs no vocoder
+
+
+def _encode_one(load: "Callable[[], Codec]", entropy: str, force: bool, progress: "Progress", job: Job) -> Result:
     import numpy as np
 
     from ..audio import open_sound
-    from ..codes import Codes
-    from ..files import write_file
 
-    started = time.perf_counter()
     with open_sound(str(job.source)) as stream, ExitStack() as stack:
+        codec = load()  # not sooner: what is no sound is told at once
+        from ..codes import Codes
+        from ..files import write_file
+
+        started = time.perf_counter()  # loading the networks does not count
         total = stream.expected_samples
         columns = total and total * CODEC_RATE / stream.sample_rate / COLUMN_SAMPLES
         task = progress.add_task(job.source.name, total=columns or None)

@@ -51,7 +51,19 @@ def test_what_needs_no_networks_does_not_import_them(tiny_bundle, encoded_record
     assert done.returncode == 0 and done.stdout
     modules = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
     assert "specvq_codec.cli.app" in modules
-    assert modules.isdisjoint({"torch", "constriction", "soundfile", "soxr"})
+    assert modules.isdisjoint({"torch", "constriction", "soundfile", "soxr", "numpy", "safetensors"})
+
+
+@pytest.mark.parametrize("name", ["absent.wav", "notes.wav"])
+def test_what_is_no_sound_is_told_before_the_networks_are_loaded(tiny_bundle, tmp_path, name):
+    (tmp_path / "notes.wav").write_text("no sound")
+    command = [sys.executable, "-X", "importtime", *COMMAND[1:], "encode", name, "out.svq"]
+    options = {"cwd": tmp_path, "env": environment(tiny_bundle), "capture_output": True, "text": True, "timeout": 60}
+    done = subprocess.run(command, **options)
+    assert (
+        done.returncode == 3 and f"specvq: {'There is no file absent' if name == 'absent.wav' else name}" in done.stderr
+    )
+    assert "torch" not in {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
 
 
 @pytest.fixture
