@@ -1,14 +1,11 @@
-"""train and data."""
+"""train."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from .report import say
-
 app = typer.Typer(help="Train the networks on your own sound.", no_args_is_help=True)
-data_app = typer.Typer(help="Prepare sound for training.", no_args_is_help=True)
 
 Config = Annotated[str, typer.Argument(help="A TOML file, or the name of a configuration in the package.")]
 Data = Annotated[Path, typer.Option(help="Packed sound, from specvq data pack.")]
@@ -34,18 +31,3 @@ def vocoder(config: Config, data: Data, out: Out, device: Device = "auto") -> No
     from ..training.vocoder import VocoderConfig, train_vocoder
 
     train_vocoder(load_config(VocoderConfig, config), data, out, pick_device(device))
-
-
-@data_app.command()
-def pack(
-    folder: Annotated[Path, typer.Argument(help="Folder of sounds, with a manifest.csv (path, split) or without.")],
-    out: Annotated[Path, typer.Argument(help="Folder of the pack.")],
-) -> None:
-    """Decode and resample all sounds below a folder once, into one memory-mapped file."""
-    from ..training.data import pack as pack_folder
-
-    clips, bad = pack_folder(folder, out)
-    for line in bad:
-        say(f"specvq: skipped {line}")
-    hours = sum(clip.length for clip in clips) / 22_050 / 3600
-    say(f"{out}: {len(clips)} recordings, {hours:.2f} h; {len(bad)} skipped")
