@@ -10,7 +10,6 @@ import warnings
 import numpy as np
 import pytest
 import soundfile
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -193,56 +192,6 @@ def test_samples_far_beyond_full_scale_are_limited(value):
         read = whole(array_stream(np.array([0.5, 900.0, -900.0, value, -value]), 44100))
     assert np.isfinite(read).all()
     np.testing.assert_array_equal(read[:3], [0.5, 900, -900])
-
-
-@pytest.mark.parametrize(
-    ("dtype", "factor", "offset"),
-    [
-        ("uint8", 2**7, 2**7),
-        ("int8", 2**7, 0),
-        ("int16", 2**15, 0),
-        ("int32", 2**31, 0),
-        ("float16", 1, 0),
-        ("float32", 1, 0),
-        ("float64", 1, 0),
-    ],
-)
-def test_array_types_and_torch(dtype, factor, offset):
-    values = np.array([-1.0, -0.5, 0.0, 0.25, 0.5])
-    samples = (values * factor + offset).astype(dtype)
-    np.testing.assert_array_equal(whole(array_stream(samples, 44100)), values.astype(np.float32))
-    np.testing.assert_array_equal(whole(array_stream(torch.from_numpy(samples), 44100)), values.astype(np.float32))
-
-
-def test_more_tensors():
-    values = torch.tensor([[-1.0, 0.5], [0.0, 0.25]], requires_grad=True)
-    np.testing.assert_array_equal(whole(array_stream(values, 44100)), [-0.5, 0.375])
-    np.testing.assert_array_equal(whole(array_stream(values.bfloat16(), 44100)), [-0.5, 0.375])
-    np.testing.assert_array_equal(whole(array_stream(values.T, 44100)), [-0.25, 0.125])
-
-
-@pytest.mark.parametrize(
-    ("samples", "message"),
-    [
-        (np.zeros(0), "at least one sample"),
-        (np.zeros((2, 0)), "at least one sample"),
-        (np.float32(1), "shape"),
-        (np.zeros((1, 2, 3)), "shape"),
-        (np.zeros(3, np.int64), "int64"),
-        (np.zeros(3, bool), "bool"),
-        (np.zeros(3, complex), "complex"),
-        (["a", "b"], "type"),
-    ],
-)
-def test_arrays_that_are_refused(samples, message):
-    with pytest.raises(AudioError, match=message):
-        array_stream(samples, 44100)
-
-
-@pytest.mark.parametrize("rate", [0, -1, 7999, 192_001, 44100.5, float("nan"), None, "44100"])
-def test_rates_that_are_refused(rate):
-    with pytest.raises(AudioError, match="sample rate"):
-        array_stream(np.zeros(3), rate)
 
 
 def test_rate_of_a_file_is_checked(tmp_path):

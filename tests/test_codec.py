@@ -1,6 +1,5 @@
 import dataclasses
 import io
-import shutil
 
 import numpy as np
 import pytest
@@ -8,13 +7,12 @@ import soundfile
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tiny import sound, write_tiny_bundle
+from tiny import sound
 
-from specvq_codec import AudioError, BitstreamError, Codec, Codes, SpecVQError, UsageError, WeightsError
+from specvq_codec import AudioError, BitstreamError, Codec, Codes, UsageError, WeightsError
 from specvq_codec.audio import AudioWarning, SoundStream, array_stream
 from specvq_codec.bitstream import Coding, Header, inspect
 from specvq_codec.codes import bundle_of
-from specvq_codec.weights import load_bundle
 
 RATE = 22_050
 WINDOWS = 100 * 4096 + 1000  # samples that take three windows
@@ -360,48 +358,3 @@ def test_a_file_that_is_not_there(codec, tmp_path):
         codec.decode(tmp_path / "absent.svq")
     with pytest.raises(AudioError, match="There is no file"):
         codec.encode(tmp_path / "absent.wav")
-
-
-def test_bundles_are_found_by_folder_and_name(tiny_bundle, monkeypatch):
-    assert Codec.from_pretrained(tiny_bundle.path).bundle.name == "tiny"
-    monkeypatch.setenv("SPECVQ_WEIGHTS", str(tiny_bundle.path))
-    assert Codec.from_pretrained("tiny", device="cpu").bundle.path == tiny_bundle.path
-
-
-@pytest.mark.parametrize(
-    ("arguments", "error", "message"),
-    [
-        ({"source": "absent"}, WeightsError, "There is no weight bundle absent"),
-        ({"vocoder": "wavenet"}, UsageError, "There is no vocoder 'wavenet'"),
-        ({"device": "abacus"}, UsageError, "'abacus' cannot be used here .*: use --device cpu"),
-        ({"device": "meta"}, UsageError, "'meta' cannot be used here"),
-        ({"device": "cuda:77"}, UsageError, "'cuda:77' cannot be used here"),
-    ],
-)
-def test_arguments_that_make_no_sense(tiny_bundle, arguments, error, message):
-    with pytest.raises(error, match=message) as caught:
-        Codec.from_pretrained(**({"source": tiny_bundle.path} | arguments))
-    assert isinstance(caught.value, SpecVQError) and "\n" not in str(caught.value)
-
-
-def test_a_bundle_without_vocoder_has_griffin_lim(tmp_path):
-    bundle = write_tiny_bundle(tmp_path / "mute", vocoder=False)
-    assert Codec(bundle).vocoder is None
-    with pytest.raises(WeightsError, match="has no vocoder: use --vocoder griffin-lim"):
-        Codec(bundle, vocoder="melgan")
-
-
-def test_a_bundle_says_which_vocoder_suits_it(tiny_bundle, tmp_path):
-    folder = shutil.copytree(tiny_bundle.path, tmp_path / "copy")
-    text = (folder / "config.json").read_text()
-    (folder / "config.json").write_text(text.replace('"default_vocoder": "melgan"', '"default_vocoder": "griffin-lim"'))
-    assert Codec(load_bundle(folder)).vocoder is None
-    assert Codec(load_bundle(folder), vocoder="melgan").vocoder is not None
-
-
-def test_a_bundle_without_tables_encodes_with_fixed_lengths(tmp_path):
-    codec = Codec(write_tiny_bundle(tmp_path / "plain", static=False))
-    codes = codec.encode(sound(1.0))
-    assert codes.to_bytes() == codes.to_bytes("fixed")
-    with pytest.raises(UsageError, match="no static tables"):
-        codes.to_bytes("static")

@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from specvq_codec import Codes
+
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8").replace("\\\n", " ")  # a command may go on in the next line
 COMMAND_LINES = [
@@ -37,7 +39,7 @@ def test_python_example(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     names: dict[str, object] = {}
     exec(code, names)
     codes, samples, exact = names["codes"], names["samples"], names["exact"]
-    assert codes.indices.shape == (54, 5)  # type: ignore[attr-defined]
+    assert isinstance(codes, Codes) and codes.indices.shape == (54, 5)
     assert isinstance(samples, np.ndarray) and samples.shape == (220_500,)
     assert isinstance(exact, np.ndarray) and exact.shape == (441_000,)
     assert (place / "example.svq").stat().st_size < 400
