@@ -11,8 +11,10 @@ import pytest
 import torch
 from parity import arrays, autoencoder_config, filled, largest_difference, made, numbers
 from torch import Tensor
+from typer.testing import CliRunner
 
 from specvq_codec.bitstream.errors import WeightsError
+from specvq_codec.cli.app import app
 from specvq_codec.codec import Codec
 from specvq_codec.models.autoencoder import Autoencoder, AutoencoderConfig
 from specvq_codec.models.melgan import Generator, MelGANConfig
@@ -128,6 +130,15 @@ def test_import_without_vocoder_in_half_precision(tmp_path):
     assert {tensor.dtype for tensor in tensors.values()} == {np.dtype("float16")}
     for key, tensor in small_state().items():
         assert np.abs(tensors[key] - tensor.numpy()).max() <= 2.0**-11 * tensor.abs().max().item()
+
+
+@pytest.mark.parametrize(("options", "dtype"), [([], "float32"), (["--half"], "float16")])
+def test_the_command_imports_in_the_precision_that_is_asked_for(tmp_path, options, dtype):
+    codebook = lightning(small_state(), tmp_path / "a.ckpt")
+    command = ["weights", "import", str(tmp_path / "out"), "--codebook", str(codebook), *options]
+    done = CliRunner().invoke(app, command)
+    assert done.exit_code == 0, done.output
+    assert {str(tensor.dtype) for tensor in load_bundle(tmp_path / "out").tensors("codebook").values()} == {dtype}
 
 
 def test_values_that_half_precision_cannot_hold(tmp_path):

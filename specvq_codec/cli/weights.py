@@ -59,6 +59,9 @@ def import_bundle(
     codebook: Annotated[Path, typer.Option(help="The reference's codebook checkpoint (.ckpt).")],
     vocoder: Annotated[Path | None, typer.Option(help="The reference's MelGAN checkpoint (best_netG.pt).")] = None,
     name: Annotated[str | None, typer.Option(help="What to call the bundle; the folder's name if not given.")] = None,
+    half: Annotated[
+        bool, typer.Option("--half", help="Half precision: half the size, and a few indices change.")
+    ] = False,
     force: Annotated[bool, typer.Option("--force", "-f", help="Replace a bundle that is there.")] = False,
 ) -> None:
     """Make a bundle from checkpoints of the reference implementation; nothing in them is executed."""
@@ -66,7 +69,7 @@ def import_bundle(
     from ..weights import load_bundle
 
     _check_empty(out, force)
-    import_reference(codebook, vocoder, out, name)
+    import_reference(codebook, vocoder, out, name, "float16" if half else "float32")
     say(f"{out}: {load_bundle(out).fingerprint.hex()}")
 
 
@@ -106,6 +109,22 @@ def build(
         lambda items: with_progress(items, recordings, "counting indices"),
     )
     say(f"{out}: {bundle.fingerprint.hex()}")
+
+
+@app.command("import-classifier")
+def import_classifier_file(
+    checkpoint: Annotated[Path, typer.Argument(help="The reference's classifier (vggishish16.pt).")],
+    statistics: Annotated[Path, typer.Argument(help="Means and deviations of mel bands, the text file beside it.")],
+    out: Annotated[Path, typer.Argument(help="File of the new classifier (.safetensors).")],
+    force: Annotated[bool, typer.Option("--force", "-f", help="Replace a file that is there.")] = False,
+) -> None:
+    """Make a classifier for the perceptual loss from a checkpoint of the reference; nothing in it is executed."""
+    from ..files import check_output
+    from ..reference import import_classifier
+
+    check_output(out, force)
+    import_classifier(checkpoint, statistics, out)
+    say(f"{out}: whole")
 
 
 def _check_empty(out: Path, force: bool) -> None:

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 import soundfile
 from tiny import sound
+from typer.testing import CliRunner
 
 from specvq_codec import UsageError
+from specvq_codec.cli.app import app
 from specvq_codec.training import packing
 from specvq_codec.training.data import Pack
 from specvq_codec.training.packing import pack
@@ -122,3 +124,13 @@ def test_a_pack_stays_until_another_is_whole_and_may_lie_in_the_folder(sounds, t
     assert before.items() <= contents(out).items()
     assert len(pack(sounds, out).clips) == len(clips) + 1
     assert sorted(contents(out)) == ["index.json", "samples.i16"]
+
+
+def test_the_command_names_and_counts_what_it_skips(sounds, tmp_path):
+    done = CliRunner().invoke(app, ["data", "pack", str(sounds), str(tmp_path / "pack")])
+    assert done.exit_code == 0, done.output
+    lines = done.stderr.splitlines()
+    assert [line.partition(":")[2].strip().partition(":")[0] for line in lines[:-1]] == ["skipped 3.wav"]
+    assert lines[-1] == f"{tmp_path / 'pack'}: 9 recordings, 0.00 h; 1 skipped"
+    done = CliRunner().invoke(app, ["data", "pack", str(sounds), str(tmp_path / "pack"), "--features", "rgb"])
+    assert done.exit_code == 2 and "has no features to pack" in done.stderr
