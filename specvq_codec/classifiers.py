@@ -77,7 +77,8 @@ def load_classifier(path: Path) -> Classifier:
     try:
         with safe_open(path, "pt") as file:
             about = file.metadata() or {}
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (no dictionary)
+            names = file.keys()
+            tensors = {name: file.get_tensor(name) for name in names}
     except FileNotFoundError as error:
         raise WeightsError(f"There is no classifier {path}: train one, with specvq train classifier.") from error
     except (SafetensorError, OSError) as error:

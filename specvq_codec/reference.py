@@ -1,8 +1,9 @@
-"""The authors' checkpoints -> a weight bundle.
+"""The authors' checkpoints -> a weight bundle, or a classifier.
 
 The codebooks of Iashin & Rahtu (v-iashin/SpecVQGAN) are Lightning checkpoints that also hold the training losses and
-the optimiser; their samplers hold a codebook too; their MelGAN is a bare state dict. Architectures are read off the
-shapes, and every name and shape is then compared with this package's own network: nothing is skipped silently.
+the optimiser; their samplers hold a codebook too; their MelGAN is a bare state dict; their classifier is nested under
+`model`, and a text file beside it has the statistics of its input. Architectures are read off the shapes, and every
+name and shape is then compared with this package's own network: nothing is skipped silently.
 """
 
 from __future__ import annotations
@@ -17,13 +18,22 @@ import torch
 from torch import Tensor, nn
 
 from .bitstream.errors import WeightsError
+from .classifiers import Classifier, save_classifier
 from .models.autoencoder import Autoencoder, AutoencoderConfig
 from .models.melgan import Generator, MelGANConfig
+from .models.vggishish import VGGish, VGGishConfig
 from .spectrogram import HOP_LENGTH, N_MELS
 from .unpickle import read_checkpoint
 from .weights import write_bundle
 
-__all__ = ["codebook_from", "import_reference", "read_checkpoint", "vocoder_from"]
+__all__ = [
+    "classifier_from",
+    "codebook_from",
+    "import_classifier",
+    "import_reference",
+    "read_checkpoint",
+    "vocoder_from",
+]
 
 _CODEBOOK_PARTS = ("encoder.", "decoder.", "quantize.", "quant_conv.", "post_quant_conv.")
 _TRAINING = "loss."  # discriminator and perceptual network beside a codebook
@@ -62,6 +72,78 @@ def import_reference(
         _stored(melgan_tensors, dtype),
         note=f"Imported from {sources}, checkpoints of the reference implementation.",
     )
+
+
+def import_classifier(checkpoint: Path, statistics: Path, out: Path) -> None:
+    """Make a classifier for LPAPS (see `load_classifier`) from the authors' files.
+
+    Args:
+        checkpoint: of VGGish-ish (`vggishish16.pt`).
+        statistics: the text file beside it (`train_means_stds_melspec_10s_22050hz.txt`): a line a mel band, its mean
+            and standard deviation.
+        out: file of the new classifier; one that is there is replaced. Its labels are numbers, since the checkpoint
+            does not name them.
+
+    Raises:
+        WeightsError: a file cannot be read or is damaged, or a key is missing, unknown, or of the wrong shape.
+        UsageError: the new file cannot be written.
+    """
+    config, tensors = classifier_from(read_checkpoint(checkpoint))
+    with torch.device("meta"):
+        network = VGGish(config)
+    network.load_state_dict(tensors, assign=True)
+    means, stds = _statistics(statistics)
+    save_classifier(out, Classifier(network, means, stds, tuple(map(str, range(config.num_classes)))))
+
+
+def classifier_from(checkpoint: Mapping[Any, Any]) -> tuple[VGGishConfig, dict[str, Tensor]]:
+    """Configuration and float32 tensors of a `VGGish`, out of a checkpoint of VGGish-ish.
+
+    Raises:
+        WeightsError: a key is missing, unknown, or of the wrong shape; the message names it.
+    """
+    state = checkpoint.get("model")
+    if not isinstance(state, Mapping):
+        raise WeightsError("The checkpoint holds no classifier (nothing under the key model): give another file.")
+    state = {str(key): value for key, value in state.items()}
+    places = [i for i in range(_count(state, r"features\.(\d+)\.")) if f"features.{i}.weight" in state]
+    if not places:
+        raise WeightsError("The checkpoint holds no classifier (no key starts with features.): give another file.")
+    levels: list[list[int]] = []
+    for before, place in zip([-3, *places], places, strict=False):
+        if place - before > 2:  # a pooling layer stands between
+            levels.append([])
+        levels[-1].append(_shape(state, f"features.{place}.weight", 4)[0])
+    config = VGGishConfig(
+        channels=tuple(widths[0] for widths in levels),
+        convs=tuple(len(widths) for widths in levels),
+        hidden=_shape(state, "classifier.0.weight", 2)[0],
+        num_classes=_shape(state, "classifier.4.weight", 2)[0],
+    )
+    try:
+        with torch.device("meta"):
+            model = VGGish(config)
+    except RuntimeError as error:
+        raise WeightsError(f"The classifier's architecture is none that this package has ({error}).") from error
+    return config, _verified(state, model, "classifier")
+
+
+def _statistics(path: Path) -> tuple[Tensor, Tensor]:
+    """Means and standard deviations (80,) of mel bands, from a text file of two columns."""
+    try:
+        rows = [
+            [float(word) for word in line.split()]
+            for line in path.read_text(encoding="utf-8").splitlines()
+            if line.strip()
+        ]
+        table = torch.tensor(rows)
+    except OSError as error:
+        raise WeightsError(f"{path} cannot be read ({error.strerror or error}): check the path.") from error
+    except ValueError as error:  # of letters, and of lines of different lengths
+        raise WeightsError(f"{path} is no table of numbers ({error}): give the means and deviations.") from error
+    if table.shape != (N_MELS, 2) or not table.isfinite().all() or table[:, 1].min() <= 0:
+        raise WeightsError(f"{path} must have {N_MELS} lines, each a mean and a positive standard deviation.")
+    return table[:, 0], table[:, 1]
 
 
 def codebook_from(checkpoint: Mapping[Any, Any]) -> tuple[AutoencoderConfig, dict[str, Tensor]]:
