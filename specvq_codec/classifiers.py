@@ -12,7 +12,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from .bitstream.errors import UsageError, WeightsError
+from .bitstream.errors import WeightsError
+from .files import write_file
 from .models.vggishish import VGGish, VGGishConfig
 from .spectrogram import N_MELS
 
@@ -47,7 +48,7 @@ def band_statistics(spectrograms: list[Tensor]) -> tuple[Tensor, Tensor]:
 
 
 def save_classifier(path: Path, classifier: Classifier) -> None:
-    """Write a classifier, beside its place first; an older file there is replaced.
+    """Write a classifier as a whole; an older file there is replaced.
 
     Raises:
         UsageError: the file cannot be written.
@@ -58,13 +59,7 @@ def save_classifier(path: Path, classifier: Classifier) -> None:
         "config": json.dumps(asdict(classifier.network.config)),
         "labels": json.dumps(classifier.labels),
     }
-    beside = path.with_name(f".{path.name}.part")
-    try:
-        beside.write_bytes(save({key: tensor.cpu().contiguous() for key, tensor in tensors.items()}, about))
-        beside.replace(path)
-    except OSError as error:
-        beside.unlink(missing_ok=True)
-        raise UsageError(f"{path} cannot be written ({error.strerror}): choose another place.") from error
+    write_file(path, save({key: tensor.cpu().contiguous() for key, tensor in tensors.items()}, about), force=True)
 
 
 def load_classifier(path: Path) -> Classifier:

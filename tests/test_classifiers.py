@@ -101,7 +101,7 @@ def test_files_that_are_none(tmp_path, classifier):
 
 
 def test_a_place_that_cannot_be_written_to(tmp_path, classifier):
-    with pytest.raises(UsageError, match="another place"):
+    with pytest.raises(UsageError, match="no folder"):
         save_classifier(tmp_path / "absent" / "classifier.safetensors", classifier)
 
 
