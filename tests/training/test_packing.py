@@ -13,24 +13,6 @@ from specvq_codec.training.data import Pack
 from specvq_codec.training.packing import pack
 
 
-@pytest.mark.parametrize("text", ["path,split\none.wav,training\n", "file,split\none.wav,train\n", "path\none.wav\n"])
-def test_a_manifest_that_makes_no_sense_is_refused(recordings, manifest, tmp_path, text):
-    manifest(text)
-    with pytest.raises(UsageError, match=r"manifest\.csv needs columns path and split"):
-        pack(recordings, tmp_path / "out")
-    assert not (tmp_path / "out").exists()
-
-
-def test_a_folder_without_sound_is_refused_and_leaves_nothing(tmp_path):
-    (tmp_path / "texts").mkdir()
-    (tmp_path / "texts" / "a.txt").write_text("a")
-    with pytest.raises(UsageError, match="No recording"):
-        pack(tmp_path / "texts", tmp_path / "out")
-    assert list((tmp_path / "out").iterdir()) == []
-    with pytest.raises(UsageError, match="There is no folder"):
-        pack(tmp_path / "nowhere", tmp_path / "out")
-
-
 class Stopped(BaseException):
     """What stops a packing in the middle, as Ctrl-C does."""
 
@@ -44,6 +26,24 @@ def sounds(tmp_path):
         soundfile.write(folder / f"{number}.wav", sound(0.1 + 0.02 * number, seed=number), 22_050)
     (folder / "3.wav").write_bytes(b"no sound")
     return folder
+
+
+@pytest.mark.parametrize("text", ["path,split\n1.wav,training\n", "file,split\n1.wav,train\n", "path\n1.wav\n"])
+def test_a_manifest_that_makes_no_sense_is_refused(sounds, tmp_path, text):
+    (sounds / "manifest.csv").write_text(text)
+    with pytest.raises(UsageError, match=r"manifest\.csv needs columns path and split"):
+        pack(sounds, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_without_sound_is_refused_and_leaves_nothing(tmp_path):
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts" / "a.txt").write_text("a")
+    with pytest.raises(UsageError, match="No recording"):
+        pack(tmp_path / "texts", tmp_path / "out")
+    assert list((tmp_path / "out").iterdir()) == []
+    with pytest.raises(UsageError, match="There is no folder"):
+        pack(tmp_path / "nowhere", tmp_path / "out")
 
 
 def contents(folder):
