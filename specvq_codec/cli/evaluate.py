@@ -14,6 +14,31 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ..evaluation.reconstruction import Row, Section
+    from ..weights import Bundle
+
+PackFolder = Annotated[Path, typer.Argument(metavar="PACK", help="Packed sound, from specvq data pack.")]
+Split = Annotated[str, typer.Option(help="train, valid or test.")]
+Bundles = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--weights", help="Bundle of weights: a folder, a name, or hf://owner/name; can be given several times."
+    ),
+]
+K_MEANS = "k-means"
+COLUMNS = {  # heading: the measure and how it is written
+    "bit/s": ("bits_per_second", "{:.1f}"),
+    "mel L1": ("spectrogram_l1", "{:.4f}"),
+    "mel sharpness": ("spectrogram_sharpness", "{:.2f}"),
+    "log-mel L1": ("log_mel_l1", "{:.4f}"),
+    "sharpness": ("sharpness", "{:.2f}"),
+    "STFT": ("stft", "{:.3f}"),
+    "STOI": ("stoi", "{:.3f}"),
+    "usage": ("usage", "{:.1%}"),
+    "entropy": ("entropy", "{:.3f}"),
+    "encode x": ("encode_speed", "{:.1f}"),
+    "decode x": ("decode_speed", "{:.1f}"),
+}
+PICTURE_FRAMES = 689  # of a spectrogram: 8 s
 
 app = typer.Typer(help="Measure how good a bundle is.", no_args_is_help=True)
 
@@ -26,40 +51,94 @@ def register(main: typer.Typer) -> None:
 
 @app.command()
 def reconstruction(
-    pack: Annotated[Path, typer.Argument(metavar="PACK", help="Packed sound, from specvq data pack.")],
-    split: Annotated[str, typer.Option(help="train, valid or test.")] = "test",
-    weights: Weights = None,
+    pack: PackFolder,
+    split: Split = "test",
+    weights: Bundles = None,
+    peers: Annotated[
+        str,
+        typer.Option(help="Others to compare with, by commas: codec2-700c, codec2-3200, opus-6k, opus-12k, k-means."),
+    ] = "",
+    vocoder: Annotated[str | None, typer.Option(help="Only this one: auto, melgan or griffin-lim.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Measure only this many recordings, evenly spread.")] = None,
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
-    """Compare decoded with original sound, beside Griffin-Lim, the vocoder alone, and k-means without a network.
+    """Compare decoded with original sound, for bundles and for codecs of others, beside the vocoders alone.
 
-    Recordings weigh as much as they are long. Spectrogram L1 and log-mel L1 are in units of the spectrogram's range,
-    [0, 1], which is 100 dB. The k-means codebooks are fitted to the pack's train split.
+    Recordings weigh as much as they are long. L1 is in units of the spectrogram's range, [0, 1], which is 100 dB;
+    "mel" columns are of the spectrogram before any vocoder. Sharpness is 1 for the original and less for blur. Speeds
+    are times real time. k-means quantises patches of spectrograms without a network, fitted to the train split.
     """
-    from ..codec import Codec
-    from ..evaluation.reconstruction import evaluate, fit_peers, spread
+    from ..evaluation.external import external_codec
+    from ..evaluation.metrics import stoi_is_there
+    from ..evaluation.reconstruction import SPEECH, evaluate, spread
+    from ..evaluation.systems import ExternalSystem, System, bundle_systems, fit_patch_systems
     from ..training.data import Pack
-    from ..weights import locate
 
+    wanted = [name.strip() for name in peers.split(",") if name.strip()]
+    others: list[System] = [ExternalSystem(external_codec(name)) for name in wanted if name != K_MEANS]
     recordings = Pack(pack, split)
-    bundle = locate(weights)
-    vocoders = ["griffin-lim"] if bundle.melgan is None else ["melgan", "griffin-lim"]
-    vocoders.sort(key=lambda name: name != bundle.default_vocoder)  # the one that users hear comes first
-    codecs = {name: Codec(bundle, device, name) for name in vocoders}
-    say("fitting the k-means codebooks ...")
-    peers = fit_peers(Pack(pack, "train"), codecs[vocoders[0]].model.codebook_size)
+    bundles = _located(weights)
+    systems = bundle_systems(bundles, device, vocoder) + others
+    if K_MEANS in wanted:
+        say("fitting the k-means codebooks ...")
+        systems += fit_patch_systems(Pack(pack, "train"), bundles[0].coding_model().codebook_size)
     clips = spread(recordings.clips, limit)
+    with_stoi = stoi_is_there()
+    if not with_stoi and any(clip.domain == SPEECH for clip in clips):
+        say("STOI is left out, since it needs pystoi: pip install 'specvq-codec[eval]'.")
     sounds = ((clip, recordings.waveform(clip)) for clip in clips)
-    sections = evaluate(codecs, peers, with_progress(sounds, len(clips), "recordings"))
+    sections = evaluate(systems, with_progress(sounds, len(clips), "recordings"), with_stoi)
     if as_json:
-        about = {"weights": bundle.name, "fingerprint": bundle.fingerprint.hex(), "split": split}
-        print_json({**about, "sections": [dataclasses.asdict(section) for section in sections]})
+        about = [{"name": bundle.name, "fingerprint": bundle.fingerprint.hex()} for bundle in bundles]
+        measured = [dataclasses.asdict(section) for section in sections]
+        print_json({"weights": about, "split": split, "sections": measured})
         return
-    print(f"{bundle.name} ({bundle.fingerprint.hex()[:8]}), {split} split")
+    names = [f"{bundle.name} ({bundle.fingerprint.hex()[:8]})" for bundle in bundles]
+    print(f"{', '.join(names)}, {split} split")
     for section in sections:
         _print_section(section)
+
+
+@app.command()
+def pictures(
+    pack: PackFolder,
+    out: Annotated[Path, typer.Argument(metavar="OUT_DIR", help="The folder for the pictures.")],
+    split: Split = "test",
+    weights: Bundles = None,
+    count: Annotated[int, typer.Option(min=1, help="Recordings of each domain.")] = 1,
+    device: Device = "auto",
+    force: Force = False,
+) -> None:
+    """Draw original beside decoded spectrograms, DOMAIN-1.png and so on: the same recordings every time.
+
+    Of longer recordings the first 8 s are drawn.
+    """
+    from torch import from_numpy
+
+    from ..codec import Codec
+    from ..evaluation.pictures import examples, save_spectrograms
+    from ..evaluation.reconstruction import spectrogram_of
+    from ..files import check_output, output_file
+    from ..training.data import Pack
+    from .places import make_folder
+
+    recordings = Pack(pack, split)
+    targets = {str(out / f"{name}.png"): clip for name, clip in examples(recordings.clips, count).items()}
+    make_folder(out)
+    for target in targets:
+        check_output(target, force)
+    codecs = [Codec(bundle, device, "griffin-lim") for bundle in _located(weights)]  # spectrograms need no vocoder
+    for target, clip in with_progress(targets.items(), len(targets), "pictures"):
+        waveform = recordings.waveform(clip)
+        panels = [(f"{clip.path}, original", spectrogram_of(waveform)[:, :PICTURE_FRAMES])]
+        for codec in codecs:
+            codes = codec.encode(waveform, codec.sample_rate)
+            title = f"decoded with {codec.bundle.name}, {codes.bitrate:.0f} bit/s"
+            panels.append((title, from_numpy(codec.spectrogram(codes))[:, :PICTURE_FRAMES]))
+        with output_file(target, force) as temporary:
+            save_spectrograms(temporary, panels)
+        say(target)
 
 
 def spectrogram(
@@ -90,7 +169,8 @@ def _spectrogram(source: str, weights: str | None, device: str) -> "Tensor":
 
     from ..audio import SAMPLE_RATE, blocks_of, open_sound, resampled
     from ..codec import Codec
-    from ..codes import Codes, bundle_of, read_file
+    from ..codes import Codes, bundle_of
+    from ..files import read_file
     from ..windows import COLUMN_SAMPLES, STEP, mel_chunks
 
     if source.lower().endswith(".svq"):
@@ -102,6 +182,13 @@ def _spectrogram(source: str, weights: str | None, device: str) -> "Tensor":
         return torch.cat(list(mel_chunks(map(torch.from_numpy, blocks))), dim=1)
 
 
+def _located(weights: list[str] | None) -> "list[Bundle]":
+    """The bundles that were asked for, or the default one."""
+    from ..weights import locate
+
+    return [locate(name) for name in weights] if weights else [locate(None)]
+
+
 def _print_section(section: "Section") -> None:
     """A table that Markdown understands."""
     from rich import box
@@ -110,11 +197,11 @@ def _print_section(section: "Section") -> None:
 
     table = Table(box=box.MARKDOWN)
     table.add_column(section.domain)
-    for heading in ("bit/s", "spectrogram L1", "log-mel L1", "STFT", "usage", "entropy"):
+    for heading in COLUMNS:
         table.add_column(heading, justify="right")
     for row in section.rows:
         table.add_row(row.name, *_cells(row))
-    console = Console(width=200, no_color=True, highlight=False)
+    console = Console(width=240, no_color=True, highlight=False)
     with console.capture() as capture:
         console.print(table)
     print(f"\n{section.domain}: {section.recordings} recordings, {section.seconds / 60:.1f} min\n")
@@ -122,12 +209,5 @@ def _print_section(section: "Section") -> None:
 
 
 def _cells(row: "Row") -> list[str]:
-    numbers = (
-        (row.bits_per_second, "{:.1f}"),
-        (row.spectrogram_l1, "{:.4f}"),
-        (row.log_mel_l1, "{:.4f}"),
-        (row.stft, "{:.3f}"),
-        (row.usage, "{:.1%}"),
-        (row.entropy, "{:.3f}"),
-    )
-    return ["" if value is None else form.format(value) for value, form in numbers]
+    values = [(getattr(row, name), form) for name, form in COLUMNS.values()]
+    return ["" if value is None else form.format(value) for value, form in values]

@@ -1,6 +1,9 @@
-"""Distances between spectrograms and between waveforms, and how evenly a codebook is used."""
+"""Distances between spectrograms and between waveforms, detail, intelligibility, and how evenly a codebook is used."""
 
 from __future__ import annotations
+
+import importlib.util
+import warnings
 
 import torch
 import torch.nn.functional as F
@@ -9,7 +12,24 @@ from torch import Tensor
 from .. import spectrogram as spec
 from ..training.losses import multi_resolution_stft
 
-__all__ = ["log_mel_l1", "normalised_entropy", "stft_distance", "usage"]
+__all__ = [
+    "gradient_energy",
+    "log_mel_l1",
+    "normalised_entropy",
+    "stft_distance",
+    "stoi",
+    "stoi_is_there",
+    "usage",
+    "waveform_mel",
+]
+
+
+def waveform_mel(waveform: Tensor) -> Tensor:
+    """Log-mel spectrogram (..., 80, 1 + N // 256) in [0, 1] of waveforms (..., N), N >= 1.
+
+    Waveforms below 1024 samples are followed by silence.
+    """
+    return spec.log_mel(F.pad(waveform, (0, max(0, spec.N_FFT - waveform.shape[-1]))))
 
 
 def log_mel_l1(estimate: Tensor, target: Tensor) -> float:
@@ -17,9 +37,50 @@ def log_mel_l1(estimate: Tensor, target: Tensor) -> float:
 
     All 1 + N // 256 centred frames count; waveforms below 1024 samples are followed by silence.
     """
-    missing = max(0, spec.N_FFT - len(target))
-    mels = spec.log_mel(F.pad(torch.stack([estimate, target]), (0, missing)))  # (2, 80, T)
+    mels = waveform_mel(torch.stack([estimate, target]))  # (2, 80, T)
     return float((mels[0] - mels[1]).abs().mean())
+
+
+def gradient_energy(mel: Tensor) -> float:
+    """Sum of the squared differences between neighbours in time and in frequency of a log-mel spectrogram (80, T).
+
+    Divided by the original's it says how sharp a decoded spectrogram is: 1 where it has as much detail, less where it
+    is blurred, more where it is noisy. It does not say that the detail is in the right place, and L1, which does,
+    rewards blur: read both.
+    """
+    along_time, along_frequency = mel.diff(dim=1).double(), mel.diff(dim=0).double()
+    return float(along_time.square().sum() + along_frequency.square().sum())
+
+
+def stoi_is_there() -> bool:
+    """Whether `stoi` can be computed, which needs pystoi."""
+    return importlib.util.find_spec("pystoi") is not None
+
+
+def stoi(estimate: Tensor, target: Tensor) -> float | None:
+    """Short-time objective intelligibility of speech: about 0 for noise, 1 for the original.
+
+    Taal, Hendriks, Heusdens & Jensen, "An algorithm for intelligibility prediction of time-frequency weighted noisy
+    speech" (2011), as pystoi computes it.
+
+    Args:
+        estimate: waveform (N,) at 22 050 Hz.
+        target: waveform (N,) of the clean speech.
+
+    Returns:
+        The measure, or None if less than 0.4 s of the target is louder than 40 dB below its loudest part.
+    """
+    import pystoi
+
+    if not target.any():
+        return None
+    with warnings.catch_warnings():
+        # pystoi warns, and returns a number that means nothing; below one frame it fails
+        warnings.filterwarnings("error", "Not enough STFT frames", RuntimeWarning)
+        try:
+            return float(pystoi.stoi(target.numpy(), estimate.numpy(), spec.SAMPLE_RATE))
+        except (RuntimeWarning, ValueError):
+            return None
 
 
 def stft_distance(estimate: Tensor, target: Tensor) -> float:

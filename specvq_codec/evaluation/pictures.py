@@ -1,7 +1,9 @@
-"""Spectrograms as pictures."""
+"""Spectrograms as pictures, small enough to be kept beside documentation."""
 
 from __future__ import annotations
 
+import io
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,7 +12,10 @@ from torch import Tensor
 
 from .. import spectrogram as spec
 from ..bitstream import UsageError
+from ..training.data import Clip
 
+SHORTEST = 3 * spec.SAMPLE_RATE  # samples of a recording that gives an example
+COLOURS = 40  # 2.5 dB each: noise in all colours would make a file several times as large
 TICKS = (250, 500, 1000, 2000, 4000, 7000)  # Hz
 
 
@@ -25,24 +30,50 @@ def save_spectrograms(path: Path, panels: Sequence[tuple[str, Tensor]]) -> None:
         UsageError: matplotlib is not installed.
     """
     try:
+        from matplotlib import colormaps
         from matplotlib.figure import Figure
+        from PIL import Image
     except ImportError as error:
         raise UsageError("Pictures need matplotlib: pip install 'specvq-codec[eval]'.") from error
-    figure = Figure(figsize=(10, 0.6 + 2.4 * len(panels)), dpi=120, layout="constrained")
+    figure = Figure(figsize=(10, 0.6 + 2.2 * len(panels)), dpi=90, layout="constrained")
     axes = figure.subplots(len(panels), sharex=True, squeeze=False)[:, 0]
     filters = spec.mel_filters()
     centres = filters @ torch.linspace(0.0, spec.SAMPLE_RATE / 2, filters.shape[1]) / filters.sum(1)  # (80,) Hz
     places = [int((centres - hz).abs().argmin()) for hz in TICKS]
+    colours = colormaps["magma"].resampled(COLOURS)
     image = None
     for axis, (title, mel) in zip(axes, panels, strict=True):
         seconds = mel.shape[1] * spec.HOP_LENGTH / spec.SAMPLE_RATE
         extent = (0.0, seconds, -0.5, spec.N_MELS - 0.5)
         decibels = (mel * 100.0 - 80.0).numpy()
-        image = axis.imshow(decibels, vmin=-80, vmax=20, cmap="magma", origin="lower", aspect="auto", extent=extent)
+        image = axis.imshow(decibels, vmin=-80, vmax=20, cmap=colours, origin="lower", aspect="auto", extent=extent)
         axis.set_title(title, fontsize=9, loc="left")
         axis.set_yticks(places, [f"{hz / 1000:g}" for hz in TICKS])
         axis.set_ylabel("kHz")
     axes[-1].set_xlabel("seconds")
     if image is not None:
         figure.colorbar(image, ax=list(axes), label="dB")
-    figure.savefig(path, format="png")
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format="png")
+    palette = Image.new("P", (1, 1))
+    shades = [shade for shade in range(0, 256, 17) for _ in "RGB"]  # of the letters
+    palette.putpalette((255 * colours(range(COLOURS))[:, :3]).round().astype(int).flatten().tolist() + shades)
+    picture = Image.open(drawn).convert("RGB").quantize(palette=palette, dither=Image.Dither.NONE)
+    picture.save(path, "PNG", optimize=True)
+
+
+def examples(clips: Sequence[Clip], per_domain: int) -> dict[str, Clip]:
+    """Recordings of every domain to show, the same ones every time, by the names "DOMAIN-1", "DOMAIN-2" and so on.
+
+    Names are fit for files: what is neither letter, digit nor hyphen becomes an underscore. The recordings are evenly
+    spread over the domain's of at least 3 s, or over all of its recordings where none is as long.
+    """
+    chosen: dict[str, Clip] = {}
+    for domain in sorted({clip.domain for clip in clips}):
+        mine = [clip for clip in clips if clip.domain == domain]
+        mine = [clip for clip in mine if clip.length >= SHORTEST] or mine
+        count = min(per_domain, len(mine))
+        name = re.sub(r"[^\w-]", "_", domain)
+        for i in range(count):
+            chosen[f"{name}-{i + 1}"] = mine[(2 * i + 1) * len(mine) // (2 * count)]
+    return chosen

@@ -1,32 +1,35 @@
-"""How close decoded sound is to the original: the codec beside its limits and a peer without a network.
+"""How close decoded sound is to the original, for codecs side by side.
 
-The convention. A recording's measures are means over the recording; those of a domain are means over its recordings,
+The convention. A recording's distances are means over the recording; those of a domain are means over its recordings,
 weighted by their length. Whole recordings count, silence included, and nothing is cropped. "Spectrogram L1" compares
 log-mel spectrograms in [0, 1] before any vocoder, in all frames whose centre lies in the recording; the spectrogram is
 that of the recording followed by silence up to a whole column, as the encoder sees it, and decoded values are clamped
-to [0, 1]. It is the number to compare codebooks with. "Log-mel L1" and "STFT" compare waveforms.
+to [0, 1]. It is the number to compare codebooks with. "Log-mel L1", "STFT" and "STOI" compare waveforms.
+
+Sharpness is the energy of the spectrogram's gradient in all recordings of a domain, divided by the originals' (see
+`metrics.gradient_energy`), before any vocoder and of the final waveforms. STOI is measured where the domain is speech;
+in the section over all domains it is that of the speech. Speeds are the recordings' duration by the time that went by:
+of everything from waveform to bytes, and from bytes to waveform, with loaded networks. They depend on what else the
+machine does, and so take no part in comparisons of rows.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from .. import spectrogram as spec
-from ..bitstream import UsageError
-from ..bitstream.entropy import symbol_width
-from ..codec import Codec
-from ..training.data import Clip, Pack
+from ..training.data import Clip
 from ..windows import COLUMN_SAMPLES, STEP, mel_chunks
-from .kmeans import PatchCodec, fit_patches, sample_columns
-from .metrics import log_mel_l1, normalised_entropy, stft_distance, usage
+from .metrics import gradient_energy, normalised_entropy, stft_distance, stoi, usage, waveform_mel
+from .systems import Decoded, System
 
 ALL = "all"  # the name of the section over all domains
+SPEECH = "speech"  # the domain in which intelligibility is measured
 
 
 @dataclass(frozen=True)
@@ -35,21 +38,31 @@ class Row:
 
     Attributes:
         name: what was measured.
-        bits_per_second: of whole files; of fixed-length indices where there is no file format.
+        bits_per_second: of whole files; of fixed-length indices, or of packets alone, where there is no file format.
         spectrogram_l1: decoded against original log-mel spectrogram, in [0, 1] units.
-        log_mel_l1: the same of the final waveforms.
+        spectrogram_sharpness: gradient energy of the decoded spectrogram by the original's.
+        log_mel_l1: as `spectrogram_l1`, of the final waveforms.
+        sharpness: as `spectrogram_sharpness`, of the final waveforms.
         stft: multi-resolution STFT distance of the waveforms.
+        stoi: intelligibility of speech, 1 for the original.
         usage: share of the codebook that occurs.
         entropy: order-0 entropy of the indices by log2 K.
+        encode_speed: seconds of sound encoded in a second.
+        decode_speed: seconds of sound decoded in a second.
     """
 
     name: str
     bits_per_second: float | None
     spectrogram_l1: float | None
-    log_mel_l1: float
-    stft: float
+    spectrogram_sharpness: float | None
+    log_mel_l1: float | None
+    sharpness: float | None
+    stft: float | None
+    stoi: float | None
     usage: float | None
     entropy: float | None
+    encode_speed: float | None = field(compare=False)
+    decode_speed: float | None = field(compare=False)
 
 
 @dataclass(frozen=True)
@@ -64,51 +77,33 @@ class Section:
 
 @dataclass(frozen=True)
 class _Measured:
-    """One recording in one row; counts of indices (R, K)."""
+    """One recording in one row; distances and gradient energies (decoded, original) by the names of their columns."""
 
     clip: Clip
-    log_mel_l1: float
-    stft: float
-    spectrogram_l1: float | None = None
-    bits: float | None = None
-    counts: Tensor | None = None
-
-
-def fit_peers(pack: Pack, codebook_size: int) -> dict[str, PatchCodec]:
-    """The k-means peers by the names of their rows, fitted to the recordings of a pack.
-
-    Raises:
-        UsageError: there is too little sound for that many codewords.
-    """
-    columns = sample_columns(pack)
-    if len(columns) < codebook_size:
-        raise UsageError(
-            f"The train split has {len(columns)} columns of 0.19 s, too few to fit {codebook_size} codewords to: "
-            "pack more sound."
-        )
-    return {
-        "k-means patches, one codebook": fit_patches(columns, codebook_size, per_row=False),
-        "k-means patches, a codebook per mel row": fit_patches(columns, codebook_size, per_row=True),
-    }
+    decoded: Decoded  # without its waveform and its spectrogram, which take memory
+    distances: dict[str, float]
+    energies: dict[str, tuple[float, float]]
 
 
 def evaluate(
-    codecs: dict[str, Codec], peers: dict[str, PatchCodec], recordings: Iterable[tuple[Clip, Tensor]]
+    systems: Sequence[System], recordings: Iterable[tuple[Clip, Tensor]], with_stoi: bool = False
 ) -> list[Section]:
-    """Measure a bundle and what it is to be compared with.
+    """Measure codecs on recordings.
 
     Args:
-        codecs: codecs of one bundle by the names of their vocoders; the first one's vocoder also serves the peers.
-        peers: from `fit_peers`.
+        systems: what to compare.
         recordings: of one split; waveforms (N,) at 22 050 Hz in [-1, 1]. Their order does not matter.
+        with_stoi: measure the intelligibility of speech, which needs pystoi.
 
     Returns:
         A section for all recordings, then one for each domain.
     """
     measured: dict[str, list[_Measured]] = {}
     for clip, waveform in recordings:
-        for name, result in _measure(codecs, peers, clip, waveform).items():
-            measured.setdefault(name, []).append(result)
+        original = _Original(clip, waveform, with_stoi and clip.domain == SPEECH)
+        for system in systems:
+            for name, decoded in system.decode(waveform, original.spectrogram):
+                measured.setdefault(name, []).append(original.measure(decoded))
     domains = sorted({result.clip.domain for results in measured.values() for result in results})
     sections = [_section(ALL, list(measured.items()))]
     for domain in domains:
@@ -130,42 +125,42 @@ def spectrogram_of(waveform: Tensor) -> Tensor:
 
 def spectrogram_l1(estimate: Tensor, target: Tensor, samples: int) -> float:
     """Mean absolute difference of spectrograms (80, T) over the frames whose centre is in the recording's samples."""
-    frames = -(-samples // spec.HOP_LENGTH)
+    frames = frames_within(samples)
     return float((estimate[:, :frames] - target[:, :frames]).abs().mean())
 
 
-@torch.inference_mode()
-def _measure(
-    codecs: dict[str, Codec], peers: dict[str, PatchCodec], clip: Clip, waveform: Tensor
-) -> dict[str, _Measured]:
-    original = spectrogram_of(waveform)
-    codec = next(iter(codecs.values()))
-    size = codec.model.codebook_size
+def frames_within(samples: int) -> int:
+    """The number of frames whose centre is in so many samples."""
+    return -(-samples // spec.HOP_LENGTH)
 
-    def vocoded(vocoder: Codec, mel: Tensor) -> tuple[float, float]:
-        blocks = list(vocoder.vocode([mel.to(vocoder.device)]))
-        sound = torch.from_numpy(np.concatenate(blocks)[: len(waveform)])
-        return log_mel_l1(sound, waveform), stft_distance(sound, waveform)
 
-    codes = codec.encode(waveform, codec.sample_rate)
-    bits = 8.0 * len(codes.to_bytes())
-    decoded = torch.from_numpy(codec.spectrogram(codes))
-    distance = spectrogram_l1(decoded, original, len(waveform))
-    counts = torch.bincount(torch.from_numpy(codes.indices).flatten().long(), minlength=size)[None]
-    found: dict[str, _Measured] = {}
-    for name, vocoder in codecs.items():
-        found[f"codec, {name}"] = _Measured(clip, *vocoded(vocoder, decoded), distance, bits, counts)
-    for name, vocoder in codecs.items():
-        found[f"{name} on the original spectrogram"] = _Measured(clip, *vocoded(vocoder, original))
-    for name, peer in peers.items():
-        indices = peer.encode(original)  # (5, T)
-        decoded = peer.decode(indices)
-        distance = spectrogram_l1(decoded, original, len(waveform))
-        bits = float(indices.numel() * symbol_width(size))
-        books = indices if len(peer.codewords) > 1 else indices.flatten()[None]
-        counts = torch.stack([torch.bincount(book, minlength=size) for book in books])
-        found[name] = _Measured(clip, *vocoded(codec, decoded), distance, bits, counts)
-    return found
+class _Original:
+    """A recording that decoded ones are compared with; what is computed of it is computed once."""
+
+    def __init__(self, clip: Clip, waveform: Tensor, with_stoi: bool) -> None:
+        self.clip, self.waveform, self.with_stoi = clip, waveform, with_stoi
+        self.spectrogram = spectrogram_of(waveform)  # (80, 16 columns)
+        self.frames = frames_within(len(waveform))
+        self.mel = waveform_mel(waveform)  # (80, 1 + N // 256)
+
+    @torch.inference_mode()
+    def measure(self, decoded: Decoded) -> _Measured:
+        """The measures of what a row has of this recording."""
+        distances: dict[str, float] = {}
+        energies: dict[str, tuple[float, float]] = {}
+        if decoded.spectrogram is not None:
+            before, target = decoded.spectrogram[:, : self.frames], self.spectrogram[:, : self.frames]
+            distances["spectrogram_l1"] = spectrogram_l1(before, target, len(self.waveform))
+            energies["spectrogram_sharpness"] = gradient_energy(before), gradient_energy(target)
+        if decoded.waveform is not None:
+            mel = waveform_mel(decoded.waveform)
+            distances["log_mel_l1"] = float((mel - self.mel).abs().mean())
+            energies["sharpness"] = gradient_energy(mel), gradient_energy(self.mel)
+            distances["stft"] = stft_distance(decoded.waveform, self.waveform)
+            intelligible = stoi(decoded.waveform, self.waveform) if self.with_stoi else None
+            if intelligible is not None:
+                distances["stoi"] = intelligible
+        return _Measured(self.clip, replace(decoded, waveform=None, spectrogram=None), distances, energies)
 
 
 def _section(domain: str, measured: list[tuple[str, list[_Measured]]]) -> Section:
@@ -175,22 +170,34 @@ def _section(domain: str, measured: list[tuple[str, list[_Measured]]]) -> Sectio
 
 
 def _row(name: str, results: list[_Measured], seconds: float) -> Row:
-    lengths = [result.clip.length for result in results]
+    # fsum rounds once, so that the order of the recordings does not matter
+    def mean(column: str) -> float | None:
+        found = [(r.clip.length, r.distances[column]) for r in results if column in r.distances]
+        return math.fsum(length * value for length, value in found) / sum(n for n, _ in found) if found else None
 
-    def mean(values: list[float]) -> float:
-        # fsum rounds once, so that the order of the recordings does not matter
-        return math.fsum(length * value for length, value in zip(lengths, values, strict=True)) / sum(lengths)
+    def ratio(column: str) -> float | None:
+        found = [result.energies[column] for result in results if column in result.energies]
+        original = math.fsum(energy for _, energy in found)
+        return math.fsum(energy for energy, _ in found) / original if original else None
 
-    bits = [result.bits for result in results if result.bits is not None]
-    distances = [result.spectrogram_l1 for result in results if result.spectrogram_l1 is not None]
-    counts = [result.counts for result in results if result.counts is not None]
+    def speed(times: list[float | None]) -> float | None:
+        total = math.fsum(value for value in times if value is not None)
+        return seconds / total if total else None
+
+    bits = [result.decoded.bits for result in results if result.decoded.bits is not None]
+    counts = [result.decoded.counts for result in results if result.decoded.counts is not None]
     total = torch.stack(counts).sum(0) if counts else None
     return Row(
         name=name,
         bits_per_second=math.fsum(bits) / seconds if bits else None,
-        spectrogram_l1=mean(distances) if distances else None,
-        log_mel_l1=mean([result.log_mel_l1 for result in results]),
-        stft=mean([result.stft for result in results]),
+        spectrogram_l1=mean("spectrogram_l1"),
+        spectrogram_sharpness=ratio("spectrogram_sharpness"),
+        log_mel_l1=mean("log_mel_l1"),
+        sharpness=ratio("sharpness"),
+        stft=mean("stft"),
+        stoi=mean("stoi"),
         usage=None if total is None else usage(total),
         entropy=None if total is None else normalised_entropy(total),
+        encode_speed=speed([result.decoded.encode_seconds for result in results]),
+        decode_speed=speed([result.decoded.decode_seconds for result in results]),
     )

@@ -12,6 +12,8 @@ CLIPS = (  # split, domain, seconds
     ("test", "sound", 1.3),
     ("test", "music", 0.7),
     ("test", "sound", 0.01),
+    ("test", "speech", 1.1),
+    ("test", "speech", 0.3),
 )
 
 

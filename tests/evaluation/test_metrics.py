@@ -3,7 +3,14 @@ import math
 import pytest
 import torch
 
-from specvq_codec.evaluation.metrics import log_mel_l1, normalised_entropy, stft_distance, usage
+from specvq_codec.evaluation.metrics import (
+    gradient_energy,
+    log_mel_l1,
+    normalised_entropy,
+    stft_distance,
+    stoi,
+    usage,
+)
 
 NOISE = torch.rand(2, 22_050, generator=torch.Generator().manual_seed(0)) - 0.5
 
@@ -41,3 +48,23 @@ def test_codebooks_are_averaged():
     counts = torch.tensor([[5, 0], [7, 7], [0, 0]])
     assert usage(counts) == pytest.approx((0.5 + 1.0 + 0.0) / 3)
     assert normalised_entropy(counts) == pytest.approx(1 / 3)
+
+
+def test_gradient_energy_by_hand():
+    mel = torch.zeros(80, 10)
+    assert gradient_energy(mel + 0.5) == 0.0
+    mel[40, 5] = 0.5  # differs from four neighbours
+    assert gradient_energy(mel) == 4 * 0.25
+    mel[0, 0] = 1.0  # two neighbours
+    assert gradient_energy(mel) == 4 * 0.25 + 2 * 1.0
+
+
+@pytest.mark.parametrize("target", [torch.zeros(22_050), NOISE[0, :1], NOISE[0, :300], NOISE[0, :6000]])
+def test_what_is_silent_or_short_has_no_intelligibility(target):
+    assert stoi(target, target) is None
+
+
+def test_intelligibility_of_the_original_and_of_something_else():
+    assert stoi(NOISE[0], NOISE[0]) == pytest.approx(1.0)
+    assert stoi(0.1 * NOISE[0], NOISE[0]) == pytest.approx(1.0)  # loudness does not matter
+    assert abs(stoi(NOISE[1], NOISE[0])) < 0.2

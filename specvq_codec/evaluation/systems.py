@@ -1,0 +1,186 @@
+"""What is compared: bundles with their vocoders, vocoders alone, codecs of others, and k-means without a network."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..bitstream import UsageError
+from ..bitstream.entropy import symbol_width
+from ..codec import Codec
+from ..codes import Codes
+from ..training.data import Pack
+from ..weights import Bundle
+from .external import ExternalCodec
+from .kmeans import PatchCodec, fit_patches, sample_columns
+
+GRIFFIN_LIM = "griffin-lim"
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """What one row of the table has of one recording; None where there is no such thing.
+
+    Attributes:
+        waveform: float32 (N,) at 22 050 Hz, as long as the original, on the CPU.
+        spectrogram: log-mel (80, T) in [0, 1] before any vocoder, as long as the original's, on the CPU.
+        bits: of the file; of fixed-length indices, or of the packets alone, where there is no file format.
+        counts: how often each index occurs, (R, K), one row for each of R codebooks.
+        encode_seconds: time from the waveform to the bits.
+        decode_seconds: time from the bits, or from the spectrogram, to the waveform.
+    """
+
+    waveform: Tensor | None = None
+    spectrogram: Tensor | None = None
+    bits: float | None = None
+    counts: Tensor | None = None
+    encode_seconds: float | None = None
+    decode_seconds: float | None = None
+
+
+class System(Protocol):
+    """Something that is compared; it makes one row of the table, or several that share work."""
+
+    def decode(self, waveform: Tensor, mel: Tensor) -> Iterator[tuple[str, Decoded]]:
+        """The names of the rows, the same for all recordings, and what they have of one recording.
+
+        Args:
+            waveform: float32 (N,) in [-1, 1] at 22 050 Hz.
+            mel: its log-mel spectrogram (80, T) in [0, 1], as the encoder sees it.
+        """
+
+
+@dataclass(frozen=True)
+class BundleSystem:
+    """A bundle: what its autoencoder gives, through each of its vocoders.
+
+    Attributes:
+        label: what its rows begin with.
+        codecs: of the same bundle, by the names of their vocoders.
+    """
+
+    label: str
+    codecs: dict[str, Codec]
+
+    def decode(self, waveform: Tensor, mel: Tensor) -> Iterator[tuple[str, Decoded]]:
+        """A row for each vocoder; see `System`."""
+        codec = next(iter(self.codecs.values()))
+        start = time.perf_counter()
+        data = codec.encode(waveform, codec.sample_rate).to_bytes()
+        encoded = time.perf_counter()
+        codes = Codes.from_bytes(data, codec.bundle)
+        spectrogram = torch.from_numpy(codec.spectrogram(codes))
+        decode_seconds = time.perf_counter() - encoded
+        indices = torch.from_numpy(codes.indices).flatten().long()
+        counts = torch.bincount(indices, minlength=codec.model.codebook_size)[None]
+        for name, vocoder in self.codecs.items():
+            sound, seconds = _vocoded(vocoder, spectrogram, len(waveform))
+            times = (encoded - start, decode_seconds + seconds)
+            yield f"{self.label}, {name}", Decoded(sound, spectrogram, 8.0 * len(data), counts, *times)
+
+
+@dataclass(frozen=True)
+class VocoderSystem:
+    """A vocoder on the original spectrogram: the most that a codec in front of it can reach."""
+
+    label: str
+    codec: Codec
+
+    def decode(self, waveform: Tensor, mel: Tensor) -> Iterator[tuple[str, Decoded]]:
+        """One row; see `System`."""
+        sound, seconds = _vocoded(self.codec, mel, len(waveform))
+        yield f"{self.label} on the original spectrogram", Decoded(sound, decode_seconds=seconds)
+
+
+@dataclass(frozen=True)
+class ExternalSystem:
+    """A codec that others made."""
+
+    codec: ExternalCodec
+
+    def decode(self, waveform: Tensor, mel: Tensor) -> Iterator[tuple[str, Decoded]]:
+        """One row; see `System`."""
+        trip = self.codec.round_trip(waveform.numpy())
+        times = (trip.encode_seconds, trip.decode_seconds)
+        yield self.codec.name, Decoded(torch.from_numpy(trip.sound), None, float(trip.bits), None, *times)
+
+
+@dataclass(frozen=True)
+class PatchSystem:
+    """Quantised spectrogram patches. They are compared as spectrograms: a vocoder would tell nothing more of them."""
+
+    label: str
+    codec: PatchCodec
+
+    def decode(self, waveform: Tensor, mel: Tensor) -> Iterator[tuple[str, Decoded]]:
+        """One row; see `System`."""
+        size = self.codec.codewords.shape[1]
+        indices = self.codec.encode(mel)  # (5, T)
+        books = indices if len(self.codec.codewords) > 1 else indices.flatten()[None]
+        counts = torch.stack([torch.bincount(book, minlength=size) for book in books])
+        bits = float(indices.numel() * symbol_width(size))
+        yield self.label, Decoded(None, self.codec.decode(indices), bits, counts)
+
+
+def bundle_systems(bundles: Sequence[Bundle], device: str, vocoder: str | None = None) -> list[System]:
+    """Bundles with their vocoders, then the vocoders alone; Griffin-Lim, which is the same for all, once.
+
+    Args:
+        bundles: the bundles; those with the same name are told apart by their fingerprints.
+        device: as for `Codec`.
+        vocoder: "melgan", "griffin-lim" or "auto", as for `Codec`, or None for all that a bundle has.
+
+    Raises:
+        WeightsError: a bundle is damaged, or has no such vocoder.
+        UsageError: there is no such device or vocoder.
+    """
+    names = [bundle.name for bundle in bundles]
+    systems: list[System] = []
+    vocoders: dict[str, Codec] = {}
+    for bundle in bundles:
+        same = names.count(bundle.name) > 1
+        label = f"{bundle.name} ({bundle.fingerprint.hex()[:8]})" if same else bundle.name
+        chosen = _vocoder_names(bundle) if vocoder is None else [vocoder]
+        codecs = [Codec(bundle, device, name) for name in chosen]
+        named = {GRIFFIN_LIM if codec.vocoder is None else "melgan": codec for codec in codecs}
+        systems.append(BundleSystem(label, named))
+        for name, codec in named.items():
+            vocoders.setdefault(name if name == GRIFFIN_LIM else f"{label}, {name}", codec)
+    return systems + [VocoderSystem(name, codec) for name, codec in vocoders.items()]
+
+
+def fit_patch_systems(pack: Pack, codebook_size: int) -> list[System]:
+    """Quantisers of spectrogram patches with that many codewords, fitted to the recordings of a pack.
+
+    Raises:
+        UsageError: there is too little sound for that many codewords.
+    """
+    columns = sample_columns(pack)
+    if len(columns) < codebook_size:
+        raise UsageError(
+            f"The train split has {len(columns)} columns of 0.19 s, too few to fit {codebook_size} codewords to: "
+            "pack more sound."
+        )
+    return [
+        PatchSystem("k-means patches, one codebook", fit_patches(columns, codebook_size, per_row=False)),
+        PatchSystem("k-means patches, a codebook per mel row", fit_patches(columns, codebook_size, per_row=True)),
+    ]
+
+
+def _vocoder_names(bundle: Bundle) -> list[str]:
+    """All that a bundle has; the one that users hear comes first."""
+    names = [GRIFFIN_LIM] if bundle.melgan is None else ["melgan", GRIFFIN_LIM]
+    return sorted(names, key=lambda name: name != bundle.default_vocoder)
+
+
+def _vocoded(codec: Codec, mel: Tensor, samples: int) -> tuple[Tensor, float]:
+    """The waveform of a spectrogram (80, T), cut to so many samples, and the seconds that took."""
+    start = time.perf_counter()
+    blocks = list(codec.vocode([mel.to(codec.device)]))
+    return torch.from_numpy(np.concatenate(blocks)[:samples]), time.perf_counter() - start
