@@ -1,9 +1,12 @@
 """train."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    import torch
 
 app = typer.Typer(help="Train the networks on your own sound.", no_args_is_help=True)
 
@@ -14,20 +17,55 @@ Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 
 
 @app.command()
-def codebook(config: Config, data: Data, out: Out, device: Device = "auto") -> None:
-    """Train the autoencoder and its codebook."""
-    from ..codec import pick_device
-    from ..training.codebook import CodebookConfig, train_codebook
+def classifier(config: Config, data: Data, out: Out, device: Device = "auto") -> None:
+    """Train the classifier, whose activations give the perceptual loss, on a pack with labels."""
+    from ..training.classifier import ClassifierConfig, train_classifier
     from ..training.config import load_config
 
-    train_codebook(load_config(CodebookConfig, config), data, out, pick_device(device))
+    train_classifier(load_config(ClassifierConfig, config), data, out, _device(device))
 
 
 @app.command()
-def vocoder(config: Config, data: Data, out: Out, device: Device = "auto") -> None:
+def codebook(
+    config: Config,
+    data: Data,
+    out: Out,
+    device: Device = "auto",
+    start: Annotated[
+        Path | None, typer.Option(help="Folder of a bundle or run whose codebook goes on learning.")
+    ] = None,
+) -> None:
+    """Train the autoencoder and its codebook."""
+    from ..training.codebook import CodebookConfig, train_codebook
+    from ..training.config import load_config
+
+    train_codebook(load_config(CodebookConfig, config), data, out, _device(device), start)
+
+
+@app.command()
+def vocoder(
+    config: Config,
+    data: Data,
+    out: Out,
+    device: Device = "auto",
+    codec: Annotated[
+        str | None,
+        typer.Option(help="Bundle whose decoded spectrograms it learns from, too; the default one if there are to be."),
+    ] = None,
+    start: Annotated[
+        Path | None, typer.Option(help="Folder of a bundle or run whose vocoder goes on learning.")
+    ] = None,
+) -> None:
     """Train the vocoder."""
-    from ..codec import pick_device
     from ..training.config import load_config
     from ..training.vocoder import VocoderConfig, train_vocoder
 
-    train_vocoder(load_config(VocoderConfig, config), data, out, pick_device(device))
+    train_vocoder(load_config(VocoderConfig, config), data, out, _device(device), codec, start)
+
+
+def _device(name: str) -> "torch.device":
+    """The device to train on; under torchrun with several GPUs, this process's own."""
+    from ..codec import pick_device
+    from ..training.distributed import own_device
+
+    return own_device(pick_device(name))

@@ -1,13 +1,13 @@
 """Training the codebook: autoencoder and quantiser on log-mel spectrograms.
 
-The networks start as the best linear codec of 16 x 16 patches (principal components and k-means) and learn what is
-better; the codebook follows exponential moving averages of the latents assigned to it (van den Oord et al. 2017,
-appendix A).
+With a linear path, the networks start as the best linear codec of 16 x 16 patches (principal components and k-means)
+and learn what is better. The codebook follows exponential moving averages of the latents assigned to it (van den Oord
+et al. 2017, appendix A), or learns by gradient as the reference's does.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +15,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..classifiers import load_classifier
 from ..models.autoencoder import COLUMN_FRAMES, Autoencoder, AutoencoderConfig
+from ..models.discriminators import PatchConfig, PatchDiscriminator
+from ..models.quantizer import Quantized
 from .data import MelPack, Pack
+from .distributed import share_first, sum_over_processes
 from .loop import LoopConfig, train
+from .losses import gradient_energy
+from .monitor import Samples
+from .objective import ObjectiveConfig, generator_loss, judge_loss
 from .patches import assign, k_means, patches_of, principal_patches
+from .perceptual import LPAPS
+from .start import load_start
 
 
 @dataclass(frozen=True)
@@ -27,15 +36,17 @@ class CodebookConfig:
 
     model: AutoencoderConfig
     loop: LoopConfig
+    objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
+    judge: PatchConfig = field(default_factory=PatchConfig)
     batch_size: int = 12
     frames: int = 208  # length of a training crop
-    commitment: float = 0.25  # weight of the pull of latents to their vectors, in units of the latents' variance
-    decay: float = 0.99  # of the moving averages of the codebook
+    commitment: float = 0.25  # weight of the pull of latents to their vectors
+    decay: float = 0.99  # of the moving averages that the codebook follows; 0: it learns by gradient instead
     dead_below: float = 0.1  # a vector used less often than this, in latents a batch, starts again at a latent
 
 
 class CodebookModule(nn.Module):
-    """The autoencoder and the running averages of its codebook."""
+    """The autoencoder, the running averages of its codebook, and the judge of what it makes."""
 
     usage: Tensor
     sums: Tensor
@@ -44,10 +55,11 @@ class CodebookModule(nn.Module):
         super().__init__()
         self.config = config
         self.autoencoder = Autoencoder(config.model)
-        self.autoencoder.quantize.requires_grad_(False)
+        self.autoencoder.quantize.requires_grad_(config.decay == 0)
         codes = self.autoencoder.quantize.embedding.weight
         self.register_buffer("usage", torch.ones(len(codes)))  # latents a batch, averaged
         self.register_buffer("sums", codes.detach().clone())
+        self.judge = PatchDiscriminator(config.judge) if config.objective.adversarial else None
 
     @torch.no_grad()
     def start(self, mel: Tensor, seed: int) -> None:
@@ -66,75 +78,155 @@ class CodebookModule(nn.Module):
         generator = torch.Generator().manual_seed(seed)
         centres = k_means(latents.cpu(), self.config.model.codebook_size, 12, generator)
         shares = torch.bincount(assign(latents.cpu(), centres), minlength=len(centres)) / len(latents)
-        self.usage.copy_(shares * self.config.batch_size * 5 * (self.config.frames // COLUMN_FRAMES))
-        self.sums.copy_(centres.to(self.sums) * self.usage[:, None])
         model.quantize.embedding.weight.copy_(centres)
+        self.expect(shares)
+
+    @torch.no_grad()
+    def expect(self, shares: Tensor) -> None:
+        """Let the running averages of the present codebook begin at vectors used by these shares of latents (K,)."""
+        self.usage.copy_(shares * self.config.batch_size * 5 * (self.config.frames // COLUMN_FRAMES))
+        self.sums.copy_(self.autoencoder.quantize.embedding.weight * self.usage[:, None])
 
     @torch.no_grad()
     def follow(self, latents: Tensor, indices: Tensor, rng: np.random.Generator) -> None:
         """Move the codebook to the averages of latents (B, D, H, W) that were assigned to it; restart dead vectors."""
         flat, decay = latents.movedim(1, -1).flatten(0, 2), self.config.decay
-        nearest = indices.flatten()
-        self.usage.mul_(decay).add_(torch.bincount(nearest, minlength=len(self.usage)), alpha=1 - decay)
-        self.sums.mul_(decay).index_add_(0, nearest, flat, alpha=1 - decay)
-        dead = (self.usage < self.config.dead_below).nonzero().flatten()[: len(flat)]
-        if len(dead):
-            picks = torch.from_numpy(rng.choice(len(flat), len(dead), replace=False)).to(flat.device)
-            self.usage[dead] = 1.0
-            self.sums[dead] = flat[picks]
+        ones = torch.ones(len(flat), device=flat.device)
+        counts = torch.zeros_like(self.usage).index_add_(0, indices.flatten(), ones)
+        sums = torch.zeros_like(self.sums).index_add_(0, indices.flatten(), flat)
+        self.usage.mul_(decay).add_(sum_over_processes(counts), alpha=1 - decay)
+        self.sums.mul_(decay).add_(sum_over_processes(sums), alpha=1 - decay)
+        # every vector draws a latent, dead or not: looking for the dead ones would make a GPU wait
+        picks = torch.from_numpy(rng.integers(len(flat), size=len(self.usage))).to(flat.device)
+        fresh = share_first(flat[picks])
+        dead = self.usage < self.config.dead_below
+        self.usage.masked_fill_(dead, 1.0)
+        self.sums.copy_(torch.where(dead[:, None], fresh, self.sums))
         self.autoencoder.quantize.embedding.weight.copy_(self.sums / self.usage[:, None])
 
 
-class CodebookTask:
-    """The codebook stage for the training loop; `fresh` networks start as the best linear codec of the data."""
+class _Maker(nn.Module):
+    """The autoencoder as a player; leaves "made" (B, 1, 80, T) in the batch."""
 
-    def __init__(self, config: CodebookConfig, data: Path, device: torch.device, fresh: bool = True) -> None:
+    def __init__(self, module: CodebookModule, perceptual: LPAPS | None) -> None:
+        super().__init__()
+        self.config = module.config
+        self.autoencoder = module.autoencoder
+        self._others = (module, perceptual)  # in a tuple, so that they do not become submodules
+
+    def forward(self, batch: dict[str, Tensor], step: int) -> tuple[Tensor, dict[str, Tensor]]:
+        module, perceptual = self._others
+        config, model, mel = self.config, self.autoencoder, batch["mel"]
+        latents = model.latents(mel).float()
+        quantized: Quantized = model.quantize(latents, config.commitment)
+        made = model.reconstruct(quantized.straight).float()
+        if config.decay:
+            vectors = model.quantize.lookup(quantized.indices)
+            codebook_loss = config.commitment * F.mse_loss(latents, vectors)
+            module.follow(latents.detach(), quantized.indices, np.random.default_rng(step))
+        else:
+            codebook_loss = quantized.loss
+        last = model.decoder.conv_out.weight
+        loss, shown = generator_loss(config.objective, perceptual, module.judge, mel, made, last, step)
+        batch["made"] = made.detach()
+        shown |= {"codebook": codebook_loss.detach()}
+        if config.decay:
+            shown["used"] = (module.usage > config.dead_below).float().mean()
+        return loss + codebook_loss, shown
+
+
+class _Judge(nn.Module):
+    """The discriminator as a player."""
+
+    def __init__(self, config: ObjectiveConfig, judge: PatchDiscriminator) -> None:
+        super().__init__()
+        self.config, self.judge = config, judge
+
+    def forward(self, batch: dict[str, Tensor], step: int) -> tuple[Tensor, dict[str, Tensor]]:
+        return judge_loss(self.config, self.judge, batch["mel"], batch["made"], step)
+
+
+class CodebookTask:
+    """The codebook stage for the training loop.
+
+    `fresh` networks begin at `start` (the folder of a bundle or of a run) or, without one, as the best linear codec of
+    the data.
+    """
+
+    def __init__(
+        self, config: CodebookConfig, data: Path, device: torch.device, fresh: bool = True, start: Path | None = None
+    ) -> None:
         self.config, self.device = config, device
-        self.train_mels = MelPack(Pack(data, "train"), config.frames)
-        self.valid_mels = MelPack(Pack(data, "valid"), config.frames)
-        self.module = CodebookModule(config)
-        if fresh:
+        self.train_mels = MelPack(Pack(data, "train", device), config.frames)
+        self.valid_mels = MelPack(Pack(data, "valid", device), config.frames)
+        self.module = CodebookModule(config).to(device)
+        if fresh and start is not None:
+            load_start(self.module.autoencoder, start, "codebook", "autoencoder.")
+            self.module.expect(torch.full_like(self.module.usage, 1 / config.model.codebook_size))
+        elif fresh:
             crops = self.train_mels.crops(400, config.frames, np.random.default_rng(config.loop.seed))
             self.module.start(crops, config.loop.seed)
-        self.module.to(device)
         self.module.autoencoder.channels_last()
+        perceptual = None
+        if config.objective.perceptual:
+            classifier = load_classifier(Path(config.objective.classifier))
+            perceptual = LPAPS(classifier.network, classifier.means, classifier.stds).to(device)
+        self.players: dict[str, nn.Module] = {"maker": _Maker(self.module, perceptual)}
+        self.networks: tuple[nn.Module, ...] = (self.module.autoencoder.encoder, self.module.autoencoder.decoder)
+        if self.module.judge is not None:
+            self.players["judge"] = _Judge(config.objective, self.module.judge)
+            self.networks += (self.module.judge,)
+        if perceptual is not None:
+            self.networks += (perceptual,)
 
-    def loss(self, rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
-        """The loss of a batch of random crops; the codebook has moved with it."""
-        model = self.module.autoencoder
-        mel = self.train_mels.crops(self.config.batch_size, self.config.frames, rng).to(self.device)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
-            latents = model.latents(mel).float()
-            quantized = model.quantize(latents)
-            reconstruction = (model.reconstruct(quantized.straight) - mel).abs().mean()
-        vectors = model.quantize.lookup(quantized.indices)
-        commitment = F.mse_loss(latents, vectors)
-        self.module.follow(latents.detach(), quantized.indices, rng)
-        used = float((self.module.usage > self.config.dead_below).float().mean())
-        shown = {"l1": reconstruction.item() / 2, "commitment": commitment.item(), "used": used}
-        return reconstruction + self.config.commitment * commitment, shown
+    def batch(self, rng: np.random.Generator) -> dict[str, Tensor]:
+        """Random crops: "mel" (B, 1, 80, frames) in [-1, 1]."""
+        return {"mel": self.train_mels.crops(self.config.batch_size, self.config.frames, rng)}
 
-    @torch.inference_mode()
     def validate(self) -> dict[str, float]:
-        """Log-mel L1 in [0, 1] units over whole recordings (at most one window of 848 frames each)."""
-        model = self.module.autoencoder.eval()
-        error, frames, counts = 0.0, 0, torch.zeros(self.config.model.codebook_size)
+        """Log-mel L1 in [0, 1] units, and sharpness, over whole recordings (at most one window of 848 frames each)."""
+        size = self.config.model.codebook_size
+        error = torch.zeros((), device=self.device)
+        energy = torch.zeros(2, device=self.device)  # of decoded and of original spectrograms
+        counts, frames = torch.zeros(size, device=self.device), 0
         for item in self.valid_mels.items:
-            whole = min(848, item.shape[1] // COLUMN_FRAMES * COLUMN_FRAMES)
-            mel = item[None, None, :, :whole].to(self.device).float()
-            indices = model.encode(mel * 2 - 1)
-            decoded = (model.decode(indices).clamp(-1, 1) + 1) / 2
-            error += float((decoded - mel).abs().mean(2).sum())
-            frames += mel.shape[3]
-            counts += torch.bincount(indices.flatten().cpu(), minlength=len(counts))
-        self.module.train()
+            mel = _whole_columns(item)
+            indices, decoded = self._code(mel)
+            error += (decoded - mel).abs().mean(0).sum()
+            energy += torch.stack([gradient_energy(decoded), gradient_energy(mel)])
+            counts += torch.bincount(indices.flatten(), minlength=size)
+            frames += mel.shape[1]
         share = counts[counts > 0] / counts.sum()
-        bits = float(-(share * share.log2()).sum())
-        return {"valid_l1": error / frames, "valid_used": float((counts > 0).float().mean()), "valid_bits": bits}
+        return {
+            "valid_l1": float(error / frames),
+            "valid_sharpness": float(energy[0] / energy[1]),
+            "valid_used": float((counts > 0).float().mean()),
+            "valid_bits": float(-(share * share.log2()).sum()),
+        }
+
+    def samples(self) -> Samples:
+        """Original above decoded spectrograms of the first validation recordings."""
+        pictures = {}
+        for number, item in enumerate(self.valid_mels.items[:4]):
+            mel = _whole_columns(item)
+            pictures[f"valid_{number}"] = torch.cat([self._code(mel)[1], mel])  # the lowest band of the first is lowest
+        return Samples(spectrograms=pictures)
+
+    def _code(self, mel: Tensor) -> tuple[Tensor, Tensor]:
+        """Spectrogram (80, T) in [0, 1] -> its indices, and what they decode to."""
+        model = self.module.autoencoder
+        indices = model.encode(mel[None, None] * 2 - 1)
+        return indices, ((model.decode(indices)[0, 0] + 1) / 2).clamp(0, 1)
 
 
-def train_codebook(config: CodebookConfig, data: Path, run: Path, device: torch.device) -> dict[str, float]:
+def _whole_columns(item: Tensor) -> Tensor:
+    return item[:, : min(848, item.shape[1] // COLUMN_FRAMES * COLUMN_FRAMES)].float()
+
+
+def train_codebook(
+    config: CodebookConfig, data: Path, run: Path, device: torch.device, start: Path | None = None
+) -> dict[str, float]:
     """Train on a pack; `run` gets last.pt, log.jsonl. Returns the last validation."""
     torch.manual_seed(config.loop.seed)
     fresh = not (run / "last.pt").exists()  # else the checkpoint has everything
-    return train(CodebookTask(config, data, device, fresh), config.loop, run)
+    return train(CodebookTask(config, data, device, fresh, start), config.loop, run)

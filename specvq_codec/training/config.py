@@ -31,8 +31,7 @@ def fill(kind: type[T], values: dict[str, Any], where: str) -> T:
             continue
         value = tuple(value) if isinstance(value, list) else value
         if not _fits(value, hint):
-            kind_name = hint.__name__ if isinstance(hint, type) else str(hint)
-            raise UsageError(f"{where}: {key} must be of type {kind_name}, and {value!r} is not.")
+            raise UsageError(f"{where}: {key} must be {_name(hint)}, and {value!r} is not.")
         arguments[key] = value
     try:
         return kind(**arguments)
@@ -40,8 +39,17 @@ def fill(kind: type[T], values: dict[str, Any], where: str) -> T:
         raise UsageError(f"{where}: {error}") from error
 
 
+def _name(hint: Any) -> str:
+    """A setting's type in words."""
+    if typing.get_origin(hint) is typing.Literal:
+        return "one of " + ", ".join(map(str, typing.get_args(hint)))
+    return f"of type {hint.__name__ if isinstance(hint, type) else hint}"
+
+
 def _fits(value: Any, hint: Any) -> bool:
-    """Whether a value from TOML is of a type that a setting can have: int, float, bool, str or a tuple of these."""
+    """Whether a value from TOML is of a type that a setting can have: int, float, bool, str, a choice, or a tuple."""
+    if typing.get_origin(hint) is typing.Literal:
+        return value in typing.get_args(hint)
     if typing.get_origin(hint) is tuple:
         members = typing.get_args(hint)
         if members[-1] is not Ellipsis:

@@ -14,12 +14,11 @@ from torch import Tensor, nn
 from ..audio import array_stream
 from ..bitstream import frequency_tables
 from ..codec import Codec
-from ..models.melgan import Generator
 from ..weights import Bundle, write_bundle
+from .checkpoints import load_checkpoint, read_checkpoint
 from .codebook import CodebookConfig, CodebookModule
 from .data import Clip, Pack
-from .loop import load_checkpoint, read_checkpoint
-from .vocoder import VocoderConfig, fold_weights, normalise_weights
+from .vocoder import VocoderConfig, load_generator
 
 
 def export_bundle(
@@ -49,10 +48,7 @@ def export_bundle(
     """
     module = CodebookModule(codebook[0])
     _load(module, codebook[1])
-    generator = Generator(vocoder[0].model)
-    normalise_weights(generator)
-    _load(generator, vocoder[1])
-    fold_weights(generator)
+    generator = load_generator(vocoder[0].model, vocoder[1])
 
     def write(folder: Path, static: npt.NDArray[np.int32] | None) -> Bundle:
         return write_bundle(

@@ -1,32 +1,39 @@
-"""The training loop that every stage shares: schedule, optimiser, resumable checkpoints, a line of progress."""
+"""The training loop that every stage shares."""
 
 from __future__ import annotations
 
-import json
-import os
-import sys
+import signal
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from pickle import UnpicklingError
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..bitstream.errors import SpecVQError, UsageError
+from ..bitstream.errors import SpecVQError
+from .checkpoints import Averages, load_checkpoint, read_checkpoint, save_checkpoint
+from .distributed import Processes, joined
+from .monitor import Monitor, Samples
 
 
 @dataclass(frozen=True)
 class LoopConfig:
-    """How long and how fast to learn."""
+    """How long, how fast and in what arithmetic to learn."""
 
     steps: int
     learning_rate: float = 3e-4
     warmup: int = 100  # steps over which the learning rate rises; then it falls along a half cosine to 2 %
     betas: tuple[float, float] = (0.9, 0.99)
+    weight_decay: float = 0.0
     grad_clip: float = 1.0  # largest gradient norm
+    ema: float = 0.0  # decay of averaged weights, which are validated and exported; 0 averages nothing
+    precision: Literal["float32", "bfloat16"] = "float32"  # of products and convolutions (mixed precision)
+    compile: bool = False  # the networks by torch.compile: quicker on a GPU, after minutes of preparation
     seed: int = 0
     log_every: int = 50
     save_every: int = 500
@@ -37,19 +44,41 @@ class Task(Protocol):
 
     @property
     def module(self) -> nn.Module:
-        """Everything that is trained or kept."""
+        """Everything that is trained or kept; its state is the checkpoint."""
 
-    def loss(self, rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
-        """The loss of a new batch and numbers to show."""
+    @property
+    def players(self) -> dict[str, nn.Module]:
+        """Who learns, in the order in which they move, each with an optimiser of its own.
+
+        A player is called with a batch and the step, and returns its loss and detached scalars to show. It may put
+        detached tensors into the batch for those that move after it. Networks of other players that it uses must not
+        be among its submodules.
+        """
+
+    @property
+    def networks(self) -> tuple[nn.Module, ...]:
+        """The parts worth compiling."""
+
+    def batch(self, rng: np.random.Generator) -> dict[str, Tensor]:
+        """A new batch on the device, which depends on the random generator alone."""
 
     def validate(self) -> dict[str, float]:
         """Numbers on the validation split."""
+
+    def samples(self) -> Samples:
+        """A few results on the validation split."""
 
 
 class TrainingError(SpecVQError):
     """Training cannot go on."""
 
     exit_code = 1
+
+
+class Stopped(SpecVQError):
+    """Training was asked to stop, and has saved where it was."""
+
+    exit_code = 130
 
 
 def learning_rate(step: int, config: LoopConfig) -> float:
@@ -63,78 +92,165 @@ def learning_rate(step: int, config: LoopConfig) -> float:
 def train(task: Task, config: LoopConfig, run: Path) -> dict[str, float]:
     """Train to `config.steps`, going on from `run/last.pt` if it is there; returns the last validation.
 
-    Batches depend on the seed and the step alone, so a resumed run sees what an uninterrupted one would. Raises
-    TrainingError when the loss or its gradient is not finite; the last checkpoint stays.
-    """
-    run.mkdir(parents=True, exist_ok=True)
-    optimizer = torch.optim.AdamW(task.module.parameters(), betas=config.betas, weight_decay=0.0)
-    step = _resume(task.module, optimizer, run / "last.pt")
-    started, seen = time.monotonic(), step
-    numbers: dict[str, float] = {}
-    while step < config.steps:
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(step, config)
-        loss, shown = task.loss(np.random.default_rng((config.seed, step)))
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(task.module.parameters(), config.grad_clip)
-        if not (torch.isfinite(loss) and torch.isfinite(norm)):
-            kept = f"{run / 'last.pt'} holds the last good one" if (run / "last.pt").exists() else "nothing was saved"
-            raise TrainingError(
-                f"The loss became {loss.item()} and its gradient {norm.item()} at step {step}; {kept}. Try a lower "
-                "learning rate."
-            )
-        optimizer.step()
-        step += 1
-        if step % config.log_every == 0:
-            _log(run, {"step": step, "per_second": (step - seen) / (time.monotonic() - started), **shown})
-        if step % config.save_every == 0 or step == config.steps:
-            _save(task.module, optimizer, step, run / "last.pt")
-            numbers = task.validate()
-            _log(run, {"step": step, **numbers})
-    return numbers or task.validate()
-
-
-def _log(run: Path, numbers: dict[str, float]) -> None:
-    line = {key: round(value, 6) for key, value in numbers.items()}
-    print("  ".join(f"{key} {value:g}" for key, value in line.items()), file=sys.stderr, flush=True)
-    with (run / "log.jsonl").open("a") as file:
-        file.write(json.dumps(line) + "\n")
-
-
-def _save(module: nn.Module, optimizer: torch.optim.Optimizer, step: int, path: Path) -> None:
-    beside = path.with_suffix(".tmp")
-    torch.save({"module": module.state_dict(), "optimizer": optimizer.state_dict(), "step": step}, beside)
-    os.replace(beside, path)
-
-
-def read_checkpoint(path: Path) -> dict[str, Any]:
-    """What `train` saved: "module" and "optimizer" (state dicts) and "step".
+    Batches and random numbers depend on the seed and the step alone, so a resumed run computes what an uninterrupted
+    one would. Under torchrun every process takes batches of its own, gradients are averaged, and the first process
+    alone writes, validates and returns numbers.
 
     Raises:
-        UsageError: it cannot be read.
+        TrainingError: a loss or its gradient is not finite; the last checkpoint stays.
+        Stopped: by Ctrl-C or SIGTERM, after the step at hand and a checkpoint.
     """
+    device = next(task.module.parameters()).device
+    with joined(device) as processes:
+        trainer = _Trainer(task, config, run, device, processes)
+        if processes.leads:
+            run.mkdir(parents=True, exist_ok=True)
+        with Monitor(run, trainer.step, config.steps) if processes.leads else nullcontext() as monitor:
+            return trainer.train(monitor)
+
+
+class _Trainer:
+    """A task, its optimisers and averages at some step."""
+
+    def __init__(self, task: Task, config: LoopConfig, run: Path, device: torch.device, processes: Processes) -> None:
+        self.task, self.config, self.path, self.device, self.processes = (
+            task,
+            config,
+            run / "last.pt",
+            device,
+            processes,
+        )
+        self.optimizers = {
+            name: torch.optim.AdamW(
+                [parameter for parameter in player.parameters() if parameter.requires_grad],
+                betas=config.betas,
+                weight_decay=config.weight_decay,
+            )
+            for name, player in task.players.items()
+        }
+        self.averages = Averages(task.module, config.ema) if config.ema else None
+        self.step = 0
+        if self.path.exists():
+            self._resume()
+        if config.compile:
+            for network in task.networks:
+                network.compile()
+        self.players = {name: processes.wrap(player) for name, player in task.players.items()}
+
+    def train(self, monitor: Monitor | None) -> dict[str, float]:
+        config, started, first = self.config, time.monotonic(), self.step
+        numbers: dict[str, float] | None = None
+        with _asked_to_stop() as stop:
+            while self.step < config.steps:
+                shown = self._move()
+                self.step += 1
+                stopping = self.processes.any(stop.is_set(), self.device)
+                if monitor is not None:
+                    monitor.tick(self.step)
+                if self.step % config.log_every == 0:
+                    self._require_finite(list(shown.values()))
+                    if monitor is not None:
+                        rate = (self.step - first) / (time.monotonic() - started)
+                        monitor.log(self.step, {"per_second": rate, **{k: float(v) for k, v in shown.items()}})
+                done = self.step % config.save_every == 0 or self.step == config.steps
+                if done or stopping:
+                    self._require_finite(list(self.task.module.parameters()))
+                    self._save()
+                if done:
+                    numbers = self._validate(monitor)
+                if stopping:
+                    raise Stopped(
+                        f"Stopped after step {self.step} of {config.steps}; the same command goes on from there."
+                    )
+        return self._validate(None) if numbers is None else numbers
+
+    def _move(self) -> dict[str, Tensor]:
+        """One step of every player; returns what they show."""
+        config, rank, count = self.config, self.processes.rank, self.processes.count
+        number = self.step * count + rank
+        torch.manual_seed(config.seed * 1_000_003 + number)
+        batch = self.task.batch(np.random.default_rng((config.seed, number)))
+        shown: dict[str, Tensor] = {}
+        for name, player in self.players.items():
+            optimizer = self.optimizers[name]
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
+                loss, numbers = player(batch, self.step)
+            shown.update(numbers)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            (group,) = optimizer.param_groups
+            group["lr"] = learning_rate(self.step, config)
+            norm = torch.nn.utils.clip_grad_norm_(group["params"], config.grad_clip)
+            if self.device.type == "cpu":  # elsewhere, looking at a number would make the device wait
+                self._require_finite([loss, norm])
+            optimizer.step()
+        if self.averages is not None:
+            self.averages.update()
+        return shown
+
+    def _require_finite(self, tensors: list[Tensor]) -> None:
+        if all(bool(torch.isfinite(tensor).all()) for tensor in tensors):
+            return
+        kept = f"{self.path} holds the last good one" if self.path.exists() else "nothing was saved"
+        raise TrainingError(
+            f"A loss or its gradient was no longer finite at step {self.step}; {kept}. Try a lower learning rate."
+        )
+
+    def _save(self) -> None:
+        if not self.processes.leads:
+            return
+        saved: dict[str, Any] = {
+            "module": self.task.module.state_dict(),
+            "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
+            "step": self.step,
+        }
+        if self.averages is not None:
+            saved["ema"] = {"values": self.averages.values, "steps": self.averages.steps}
+        save_checkpoint(self.path, saved)
+
+    def _resume(self) -> None:
+        saved = read_checkpoint(self.path)
+        load_checkpoint(self.task.module, saved, self.path, averaged=False)
+        for name, optimizer in self.optimizers.items():
+            optimizer.load_state_dict(saved["optimizers"][name])
+        if self.averages is not None:
+            self.averages.restore(saved["ema"]["values"], saved["ema"]["steps"])
+        self.step = int(saved["step"])
+
+    def _validate(self, monitor: Monitor | None) -> dict[str, float]:
+        numbers: dict[str, float] = {}
+        if self.processes.leads:
+            module = self.task.module.eval()
+            with self.averages.applied() if self.averages is not None else nullcontext(), torch.inference_mode():
+                numbers = self.task.validate()
+                if monitor is not None:
+                    monitor.log(self.step, numbers)
+                    monitor.show(self.step, self.task.samples())
+            module.train()
+        self.processes.wait()
+        return numbers
+
+
+@contextmanager
+def _asked_to_stop() -> Iterator[threading.Event]:
+    """Set when Ctrl-C or SIGTERM comes; the second time, they do what they always do."""
+    asked = threading.Event()
+    if threading.current_thread() is not threading.main_thread():  # signals are the main thread's
+        yield asked
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def ask(*_: object) -> None:
+        asked.set()
+        restore()
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    for number in before:
+        signal.signal(number, ask)
     try:
-        saved: dict[str, Any] = torch.load(path, weights_only=True, map_location="cpu")
-    except FileNotFoundError as error:
-        raise UsageError(f"There is no checkpoint {path}: train first, with specvq train.") from error
-    except (OSError, RuntimeError, EOFError, UnpicklingError) as error:
-        raise UsageError(f"{path} is damaged or no checkpoint: remove it, or name another run.") from error
-    return saved
-
-
-def load_checkpoint(module: nn.Module, saved: dict[str, Any], path: Path) -> None:
-    """Put what was read from `path` into a module; raises UsageError if it is of another configuration."""
-    try:
-        module.load_state_dict(saved["module"])
-    except (RuntimeError, KeyError) as error:
-        raise UsageError(f"{path} is of another configuration: name the one that it was trained with.") from error
-
-
-def _resume(module: nn.Module, optimizer: torch.optim.Optimizer, path: Path) -> int:
-    if not path.exists():
-        return 0
-    saved = read_checkpoint(path)
-    load_checkpoint(module, saved, path)
-    optimizer.load_state_dict(saved["optimizer"])
-    return int(saved["step"])
+        yield asked
+    finally:
+        restore()

@@ -1,26 +1,34 @@
+import dataclasses
+import json
+
 import numpy as np
 import pytest
-import soundfile
 from tiny import sound
+from training_cases import CODEBOOK, CPU, VOCODER
+
+from specvq_codec.training.codebook import train_codebook
+from specvq_codec.training.data import Clip
+from specvq_codec.training.vocoder import train_vocoder
 
 
-@pytest.fixture(scope="module")
-def recordings(tmp_path_factory):
-    """A folder of three recordings, at three rates, and two files that are none."""
-    folder = tmp_path_factory.mktemp("recordings")
-    (folder / "deep").mkdir()
-    soundfile.write(folder / "one.wav", sound(1.0), 22_050)
-    soundfile.write(folder / "deep" / "two.flac", np.stack([sound(2.0, 44_100, 1)] * 2, 1), 44_100)
-    soundfile.write(folder / "three.wav", sound(0.5, 8_000, 2), 8_000)
-    (folder / "notes.txt").write_text("no sound")
-    (folder / "broken.wav").write_bytes((folder / "one.wav").read_bytes()[:5000])
+@pytest.fixture(scope="session")
+def data(tmp_path_factory):
+    """A pack of synthetic sound, written by hand."""
+    folder = tmp_path_factory.mktemp("pack")
+    sounds = [sound(seconds, seed=seed) for seed, seconds in enumerate((4.0, 3.0, 1.5, 1.0))]
+    clips, start = [], 0
+    for number, (samples, split) in enumerate(zip(sounds, ("train", "train", "valid", "test"), strict=True)):
+        clips.append(Clip(f"{number}.wav", split, "sound", start, len(samples)))
+        start += len(samples)
+    (np.concatenate(sounds) * 32767).astype("<i2").tofile(folder / "samples.i16")
+    (folder / "index.json").write_text(json.dumps({"clips": [dataclasses.asdict(clip) for clip in clips]}))
     return folder
 
 
-@pytest.fixture
-def manifest(recordings):
-    def write(text):
-        (recordings / "manifest.csv").write_text(text)
-
-    yield write
-    (recordings / "manifest.csv").unlink(missing_ok=True)
+@pytest.fixture(scope="session")
+def trained(data, tmp_path_factory):
+    """The folder of two runs, "codebook" and "vocoder"."""
+    runs = tmp_path_factory.mktemp("runs")
+    train_codebook(CODEBOOK, data, runs / "codebook", CPU)
+    train_vocoder(VOCODER, data, runs / "vocoder", CPU)
+    return runs

@@ -1,6 +1,7 @@
 import pytest
 
 from specvq_codec import UsageError
+from specvq_codec.training.classifier import ClassifierConfig
 from specvq_codec.training.codebook import CodebookConfig
 from specvq_codec.training.config import CONFIGS, load_config
 from specvq_codec.training.vocoder import VocoderConfig
@@ -8,7 +9,8 @@ from specvq_codec.training.vocoder import VocoderConfig
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.toml")), ids=lambda path: path.stem)
 def test_the_configurations_of_the_package_load(path):
-    kind = CodebookConfig if path.stem.startswith("codebook") else VocoderConfig
+    kinds = {"classifier": ClassifierConfig, "codebook": CodebookConfig, "vocoder": VocoderConfig}
+    kind = kinds[path.stem.partition("-")[0]]
     assert load_config(kind, path.stem) == load_config(kind, str(path))
 
 
@@ -34,6 +36,10 @@ def test_nested_tables_lists_and_whole_numbers_fill_the_dataclasses(tmp_path):
         ("[model]\nchannels = [1.5]\n[loop]\nsteps = 1", "model: channels must be of type tuple"),
         ("model = 3\n[loop]\nsteps = 1", "model must be of type AutoencoderConfig, and 3 is not"),
         ("[model]\nchannels = [32]\n[loop]\nsteps = 1", "model: patch and levels must shrink"),
+        (
+            "[model]\n[loop]\nsteps = 1\nprecision = 'half'",
+            "precision must be one of float32, bfloat16, and",
+        ),
         ("[model", "is not valid TOML"),
     ],
 )
@@ -46,5 +52,5 @@ def test_mistakes_are_named(tmp_path, text, message):
 
 @pytest.mark.parametrize("name", ["nothing", "nothing.toml", "a/b", "."])
 def test_a_configuration_that_is_not_there_lists_those_that_are(name):
-    with pytest.raises(UsageError, match="one of: codebook-default, "):
+    with pytest.raises(UsageError, match="one of: classifier-default, "):
         load_config(CodebookConfig, name)

@@ -1,0 +1,74 @@
+"""Training by several processes under torchrun: PyTorch's DistributedDataParallel, and sums over all processes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+
+@dataclass(frozen=True)
+class Processes:
+    """This process among those that train together; one alone without torchrun."""
+
+    rank: int = 0
+    count: int = 1
+
+    @property
+    def leads(self) -> bool:
+        """Whether this is the process that writes, validates and talks."""
+        return self.rank == 0
+
+    def wrap(self, player: nn.Module) -> nn.Module:
+        """The player with its gradients averaged over all processes."""
+        return player if self.count == 1 else DistributedDataParallel(player)
+
+    def wait(self) -> None:
+        """Go on when all processes are here."""
+        if self.count > 1:
+            dist.barrier()
+
+    def any(self, flag: bool, device: torch.device) -> bool:
+        """Whether the flag is set in one of the processes."""
+        return bool(sum_over_processes(torch.tensor(float(flag), device=device))) if self.count > 1 else flag
+
+
+def own_device(device: torch.device) -> torch.device:
+    """The GPU of this process among several on a machine, where a GPU was asked for."""
+    local = os.environ.get("LOCAL_RANK")
+    return torch.device("cuda", int(local)) if device.type == "cuda" and local is not None else device
+
+
+@contextmanager
+def joined(device: torch.device) -> Iterator[Processes]:
+    """The processes that torchrun started, as one group inside the context."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        yield Processes()
+        return
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    try:
+        yield Processes(dist.get_rank(), dist.get_world_size())
+    finally:
+        dist.destroy_process_group()
+
+
+def sum_over_processes(tensor: Tensor) -> Tensor:
+    """Add a tensor up over all processes, in place; the tensor itself where there is only one."""
+    if dist.is_initialized():
+        dist.all_reduce(tensor)
+    return tensor
+
+
+def share_first(tensor: Tensor) -> Tensor:
+    """Give every process the first one's tensor, in place."""
+    if dist.is_initialized():
+        dist.broadcast(tensor, 0)
+    return tensor

@@ -1,0 +1,68 @@
+"""The commands that make classifiers."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tiny import sound
+
+from specvq_codec.classifiers import load_classifier
+from specvq_codec.models.vggishish import VGGish, VGGishConfig
+from specvq_codec.training.data import Clip
+
+CONFIG = """
+batch_size = 2
+frames = 32
+[model]
+channels = [4, 8]
+convs = [1, 1]
+hidden = 8
+[loop]
+steps = 2
+"""
+
+
+@pytest.fixture
+def labelled(specvq):
+    """A pack of four seconds under two labels."""
+    samples = np.concatenate([sound(1.0, seed=seed) for seed in range(4)])
+    splits, second = ("train", "train", "valid", "valid"), len(samples) // 4
+    clips = [Clip(f"{i}.wav", splits[i], "sound", i * second, second, "ab"[i % 2]) for i in range(4)]
+    folder = Path("pack")
+    folder.mkdir()
+    (samples * 32767).astype("<i2").tofile(folder / "samples.i16")
+    (folder / "index.json").write_text(json.dumps({"clips": [dataclasses.asdict(clip) for clip in clips]}))
+    return folder
+
+
+def test_train_classifier(specvq, labelled):
+    Path("tiny.toml").write_text(CONFIG)
+    done = specvq("train", "classifier", "tiny.toml", "--data", labelled, "--out", "run", "--device", "cpu")
+    assert "valid_mAP" in done.err
+    assert load_classifier(Path("run/classifier.safetensors")).labels == ("a", "b")
+
+
+def test_train_classifier_without_labels(specvq, labelled):
+    index = labelled / "index.json"
+    index.write_text(index.read_text().replace('"label": "a"', '"label": ""'))
+    failed = specvq("train", "classifier", "classifier-default", "--data", labelled, "--out", "run", code=2)
+    assert "have no label" in failed.err
+
+
+def test_import_classifier(specvq):
+    torch.manual_seed(0)
+    network = VGGish(VGGishConfig((4, 8), (1, 1), hidden=8, num_classes=3))
+    torch.save({"epoch": 1, "model": network.state_dict()}, "vggishish16.pt")
+    Path("statistics.txt").write_text("0.3 0.1\n" * 80)
+    arguments = ("weights", "import-classifier", "vggishish16.pt", "statistics.txt", "out.safetensors")
+    assert "out.safetensors" in specvq(*arguments).err
+    assert load_classifier(Path("out.safetensors")).network.config == network.config
+    assert "-f" in specvq(*arguments, code=2).err
+    specvq(*arguments, "-f")
+
+    Path("vggishish16.pt").write_bytes(b"no checkpoint")
+    assert "vggishish16.pt" in specvq(*arguments, "-f", code=4).err
+    assert load_classifier(Path("out.safetensors")).means[0] == pytest.approx(0.3)

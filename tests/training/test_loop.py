@@ -1,0 +1,223 @@
+"""The training loop on the smallest task."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from specvq_codec import UsageError
+from specvq_codec.training.checkpoints import Averages, load_checkpoint, read_checkpoint
+from specvq_codec.training.loop import LoopConfig, Stopped, TrainingError, learning_rate, train
+from specvq_codec.training.monitor import Samples
+
+
+class Line:
+    """A weight that should become 1, and a second player that follows it; spoilt or interrupted from some call on."""
+
+    def __init__(self, bad_loss=None, bad_gradient=None, interrupt=None):
+        self.module = nn.ModuleDict({"first": nn.Linear(1, 1, bias=False), "second": nn.Linear(1, 1, bias=False)})
+        for part in self.module.values():
+            nn.init.zeros_(part.weight)
+        self.players = {"first": First(self.module["first"]), "second": Second(self.module["second"])}
+        self.networks = ()
+        self.bad_loss, self.bad_gradient, self.interrupt, self.calls = bad_loss, bad_gradient, interrupt, 0
+
+    def batch(self, rng):
+        self.calls += 1
+        if self.calls == self.interrupt:
+            os.kill(os.getpid(), signal.SIGINT)
+        spoilt = torch.tensor(float("nan") if self.calls == self.bad_loss else 1.0)
+        root = torch.tensor(0.0 if self.calls == self.bad_gradient else 1.0)
+        return {"noise": torch.from_numpy(rng.normal(size=4)).float(), "spoilt": spoilt, "root": root}
+
+    def validate(self):
+        return {"weight": self.module["first"].weight.item(), "noise": torch.randn(()).item()}
+
+    def samples(self):
+        return Samples(
+            {"ramp": torch.linspace(0, 1, 80)[:, None].expand(80, 7)}, {"tone": torch.sin(torch.arange(500))}
+        )
+
+
+class First(nn.Module):
+    def __init__(self, layer):
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, batch, step):
+        weight = self.layer.weight
+        loss = (weight - 1 + 0.1 * batch["noise"] + 0.1 * torch.randn(4)).square().mean() * batch["spoilt"]
+        loss = loss + ((weight * 0).sum() + batch["root"]).sqrt() - batch["root"]  # at root 0, the gradient is 0 * inf
+        batch["goal"] = weight.detach().clone()
+        return loss, {"loss": loss.detach(), "step_seen": torch.tensor(float(step))}
+
+
+class Second(First):
+    def forward(self, batch, step):
+        loss = (self.layer.weight - batch["goal"]).square().sum()
+        return loss, {"second": loss.detach()}
+
+
+def log(run):
+    lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    return [{key: value for key, value in line.items() if key != "per_second"} for line in lines]
+
+
+CONFIG = LoopConfig(20, 0.05, 2, ema=0.9, log_every=1, save_every=5)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    run = tmp_path_factory.mktemp("run")
+    return run, train(Line(), CONFIG, run)
+
+
+def test_the_players_learn_one_after_the_other(finished):
+    run, numbers = finished
+    lines = [line for line in log(run) if "loss" in line]
+    assert [line["step"] for line in lines] == [line["step_seen"] + 1 for line in lines] == list(range(1, 21))
+    assert lines[-1]["loss"] < 0.5 * lines[0]["loss"]
+    saved = torch.load(run / "last.pt", weights_only=True)
+    assert saved["step"] == 20 and saved["optimizers"].keys() == {"first", "second"}
+    assert 0.2 < saved["module"]["second.weight"].item() <= saved["module"]["first.weight"].item() < 1.0
+    assert 0 < numbers["weight"] < saved["module"]["first.weight"].item()  # averaged weights lag behind
+
+
+def test_an_interrupted_run_goes_on_as_if_nothing_had_been(finished, tmp_path):
+    with pytest.raises(Stopped, match="Stopped after step 7 of 20; the same command goes on") as caught:
+        train(Line(interrupt=7), CONFIG, tmp_path)
+    assert caught.value.exit_code == 130
+    assert torch.load(tmp_path / "last.pt", weights_only=True)["step"] == 7
+    assert train(Line(), CONFIG, tmp_path) == finished[1]
+    assert log(tmp_path) == log(finished[0])
+    one, other = (torch.load(run / "last.pt", weights_only=True) for run in (tmp_path, finished[0]))
+    for kind in ("module",):
+        assert all(torch.equal(one[kind][key], other[kind][key]) for key in other[kind])
+    assert one["ema"]["steps"] == 20
+    assert all(torch.equal(one["ema"]["values"][key], tensor) for key, tensor in other["ema"]["values"].items())
+
+
+def test_a_run_that_was_killed_repeats_its_lost_steps_once(finished, tmp_path, monkeypatch):
+    task, calls = Line(), []
+    monkeypatch.setattr(
+        task, "batch", lambda rng: calls.append(rng) or (1 / (9 - len(calls)) and Line.batch(task, rng))
+    )
+    with pytest.raises(ZeroDivisionError):
+        train(task, CONFIG, tmp_path)
+    assert [line["step"] for line in log(tmp_path)] == [1, 2, 3, 4, 5, 5, 6, 7, 8]
+    train(Line(), CONFIG, tmp_path)
+    assert log(tmp_path) == log(finished[0])
+
+
+def test_a_finished_run_is_not_trained_again(finished):
+    run, numbers = finished
+    before = (run / "last.pt").read_bytes()
+    assert train(Line(), CONFIG, run)["weight"] == numbers["weight"]
+    assert (run / "last.pt").read_bytes() == before
+
+
+@pytest.mark.parametrize("bad", [{"bad_loss": 8}, {"bad_gradient": 8}])
+def test_what_is_not_finite_stops_training_and_keeps_the_last_checkpoint(tmp_path, bad):
+    with pytest.raises(TrainingError, match=r"at step 7; .*last\.pt holds the last good one") as caught:
+        train(Line(**bad), LoopConfig(20, save_every=5), tmp_path)
+    assert caught.value.exit_code == 1
+    saved = torch.load(tmp_path / "last.pt", weights_only=True)
+    assert saved["step"] == 5
+    assert torch.isfinite(saved["module"]["first.weight"]).all()
+    with pytest.raises(TrainingError, match="nothing was saved"):
+        train(Line(bad_loss=1), LoopConfig(20), tmp_path / "other")
+
+
+@pytest.mark.parametrize("content", [b"", b"no checkpoint", b"\x80\x02c__builtin__\neval\nq\x00."])
+def test_damaged_checkpoints_are_refused(tmp_path, content):
+    (tmp_path / "last.pt").write_bytes(content)
+    with pytest.raises(UsageError, match="damaged or no checkpoint"):
+        train(Line(), LoopConfig(2), tmp_path)
+
+
+def test_a_checkpoint_of_another_configuration_is_refused(finished, tmp_path):
+    saved = read_checkpoint(finished[0] / "last.pt")
+    with pytest.raises(UsageError, match="of another configuration"):
+        load_checkpoint(nn.Linear(2, 1), saved, finished[0] / "last.pt")
+
+
+def test_averages_are_what_a_checkpoint_gives_and_only_lent_to_the_module(finished):
+    module = nn.Linear(1, 1, bias=False)
+    nn.init.zeros_(module.weight)
+    averages = Averages(module, 0.5)
+    expected = 0.0
+    for step, value in enumerate((1.0, 2.0, 3.0)):
+        nn.init.constant_(module.weight, value)
+        averages.update()
+        decay = min(0.5, (1 + step) / (10 + step))
+        expected = decay * expected + (1 - decay) * value
+    with averages.applied():
+        assert module.weight.item() == pytest.approx(expected)
+    assert module.weight.item() == 3.0
+    task = Line()
+    saved = read_checkpoint(finished[0] / "last.pt")
+    load_checkpoint(task.module, saved, finished[0] / "last.pt")
+    assert task.module["first"].weight.item() == finished[1]["weight"]
+
+
+def test_the_learning_rate_rises_and_falls():
+    config = LoopConfig(1000, learning_rate=1.0, warmup=100)
+    rates = [learning_rate(step, config) for step in range(1000)]
+    assert rates[0] == pytest.approx(0.01)
+    assert np.argmax(rates) in (99, 100) and max(rates) == 1.0
+    assert rates[550] == pytest.approx(0.51)
+    assert rates[-1] == pytest.approx(0.02, abs=1e-4)
+
+
+def test_tensorboard_gets_numbers_pictures_and_sounds(finished):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(finished[0] / "tensorboard"))
+    events.Reload()
+    assert [event.step for event in events.Scalars("loss")] == list(range(1, 21))
+    assert events.Scalars("weight")[-1].value == pytest.approx(finished[1]["weight"], abs=1e-6)
+    assert [event.step for event in events.Images("ramp")] == [5, 10, 15, 20]
+    assert (events.Images("ramp")[0].width, events.Images("ramp")[0].height) == (7, 80)
+    assert events.Audio("tone")[0].sample_rate == 22_050
+
+
+WORKER = """
+import sys
+from pathlib import Path
+import torch.distributed as dist
+sys.path.insert(0, {tests!r})
+from test_loop import CONFIG, Line
+from specvq_codec.training.loop import train
+task = Line()
+train(task, CONFIG, Path({run!r}))
+print("weight", task.module["first"].weight.item(), flush=True)
+"""
+
+
+def test_two_processes_learn_the_same_from_the_mean_of_their_gradients(tmp_path):
+    script = tmp_path / "worker.py"
+    script.write_text(WORKER.format(tests=str(Path(__file__).parent), run=str(tmp_path / "run")))
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone", str(script)]
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=120, env={**os.environ, "OMP_NUM_THREADS": "1"}
+    )
+    assert done.returncode == 0, done.stderr
+    weights = [line for line in done.stdout.splitlines() if line.startswith("weight")]
+    assert len(weights) == 2 and weights[0] == weights[1]
+    assert [line["step"] for line in log(tmp_path / "run") if "loss" in line] == list(range(1, 21))
+    saved = read_checkpoint(tmp_path / "run" / "last.pt")
+    assert f"weight {saved['module']['first.weight'].item()}" == weights[0]
+    assert weights[0] != f"weight {train_alone(tmp_path)}"
+
+
+def train_alone(tmp_path):
+    task = Line()
+    train(task, CONFIG, tmp_path / "alone")
+    return task.module["first"].weight.item()
