@@ -68,7 +68,7 @@ class Codec2:
         frame_samples: samples at 8 kHz that a frame stands for.
         frame_bits: bits of a frame; in a file whole bytes follow one another.
         delay: samples at 8 kHz by which `c2dec` is late, measured where log-mel spectrograms below 3.5 kHz of delayed
-            and original sound are nearest: the same in speech, music and other sound.
+            and original sound are nearest: the same in speech, music and other sound. STOI of speech is highest there.
     """
 
     name: str
