@@ -17,6 +17,7 @@ from . import spectrogram as spec
 from .audio import MAX_RATE, MIN_RATE, SoundStream, array_stream, blocks_of, open_sound, resampled
 from .bitstream import Coding, Header, UsageError, WeightsError
 from .codes import Codes, checked_indices
+from .devices import pick_device
 from .models.autoencoder import Autoencoder, AutoencoderConfig
 from .models.melgan import Generator, MelGANConfig
 from .weights import Bundle, locate
@@ -229,19 +230,6 @@ def output_length(codes: Codes, rate: int) -> int:
     if rate == codes.sample_rate:
         return codes.num_samples
     return max(1, (2 * codes.num_samples * rate + codes.sample_rate) // (2 * codes.sample_rate))
-
-
-def pick_device(name: str) -> torch.device:
-    """The torch device that a name means; raises UsageError if this machine has none of that kind."""
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-        torch.zeros(1, device=device).item()
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).strip().partition("\n")[0].rstrip(".")
-        raise UsageError(f"The device {name!r} cannot be used here ({reason}): use --device cpu.") from error
-    return device
 
 
 class _Unfilled(TorchFunctionMode):

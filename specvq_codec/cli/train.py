@@ -34,12 +34,15 @@ def codebook(
     start: Annotated[
         Path | None, typer.Option(help="Folder of a bundle or run whose codebook goes on learning.")
     ] = None,
+    classifier: Annotated[
+        Path | None, typer.Option(help="File from specvq train classifier, through which a perceptual loss looks.")
+    ] = None,
 ) -> None:
     """Train the autoencoder and its codebook."""
     from ..training.codebook import CodebookConfig, train_codebook
     from ..training.config import load_config
 
-    train_codebook(load_config(CodebookConfig, config), data, out, _device(device), start)
+    train_codebook(load_config(CodebookConfig, config), data, out, _device(device), start, classifier)
 
 
 @app.command()
@@ -65,7 +68,7 @@ def vocoder(
 
 def _device(name: str) -> "torch.device":
     """The device to train on; under torchrun with several GPUs, this process's own."""
-    from ..codec import pick_device
+    from ..devices import pick_device
     from ..training.distributed import own_device
 
     return own_device(pick_device(name))

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .. import spectrogram as spec
-from ..training.losses import multi_resolution_stft
+from ..training.losses import gradient_energy, multi_resolution_stft
 
 __all__ = [
     "gradient_energy",
@@ -39,17 +39,6 @@ def log_mel_l1(estimate: Tensor, target: Tensor) -> float:
     """
     mels = waveform_mel(torch.stack([estimate, target]))  # (2, 80, T)
     return float((mels[0] - mels[1]).abs().mean())
-
-
-def gradient_energy(mel: Tensor) -> float:
-    """Sum of the squared differences between neighbours in time and in frequency of a log-mel spectrogram (80, T).
-
-    Divided by the original's it says how sharp a decoded spectrogram is: 1 where it has as much detail, less where it
-    is blurred, more where it is noisy. It does not say that the detail is in the right place, and L1, which does,
-    rewards blur: read both.
-    """
-    along_time, along_frequency = mel.diff(dim=1).double(), mel.diff(dim=0).double()
-    return float(along_time.square().sum() + along_frequency.square().sum())
 
 
 def stoi_is_there() -> bool:

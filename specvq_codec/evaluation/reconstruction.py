@@ -151,11 +151,11 @@ class _Original:
         if decoded.spectrogram is not None:
             before, target = decoded.spectrogram[:, : self.frames], self.spectrogram[:, : self.frames]
             distances["spectrogram_l1"] = spectrogram_l1(before, target, len(self.waveform))
-            energies["spectrogram_sharpness"] = gradient_energy(before), gradient_energy(target)
+            energies["spectrogram_sharpness"] = float(gradient_energy(before)), float(gradient_energy(target))
         if decoded.waveform is not None:
             mel = waveform_mel(decoded.waveform)
             distances["log_mel_l1"] = float((mel - self.mel).abs().mean())
-            energies["sharpness"] = gradient_energy(mel), gradient_energy(self.mel)
+            energies["sharpness"] = float(gradient_energy(mel)), float(gradient_energy(self.mel))
             distances["stft"] = stft_distance(decoded.waveform, self.waveform)
             intelligible = stoi(decoded.waveform, self.waveform) if self.with_stoi else None
             if intelligible is not None:

@@ -11,15 +11,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..bitstream.errors import UsageError
-from ..classifiers import Classifier, band_statistics, load_classifier, save_classifier
+from ..classifiers import Classifier, band_statistics, save_classifier
 from ..evaluation.classification import classification_metrics
 from ..models.vggishish import VGGish, VGGishConfig, fold_batch_norm
 from .checkpoints import load_checkpoint, read_checkpoint
 from .data import MelPack, Pack
 from .loop import LoopConfig, train
 from .monitor import Samples
-
-__all__ = ["ClassifierConfig", "ClassifierTask", "load_classifier", "train_classifier"]
 
 _DECIBELS = 100.0  # between 0 and 1 of a spectrogram
 _WINDOWS = 8  # of a recording that are classified in validation, at most

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..bitstream.errors import UsageError
 from ..classifiers import load_classifier
 from ..models.autoencoder import COLUMN_FRAMES, Autoencoder, AutoencoderConfig
 from ..models.discriminators import PatchConfig, PatchDiscriminator
@@ -150,12 +151,19 @@ class CodebookTask:
     """The codebook stage for the training loop.
 
     `fresh` networks begin at `start` (the folder of a bundle or of a run) or, without one, as the best linear codec of
-    the data.
+    the data. `classifier` is the file that a perceptual loss looks through.
     """
 
     def __init__(
-        self, config: CodebookConfig, data: Path, device: torch.device, fresh: bool = True, start: Path | None = None
+        self,
+        config: CodebookConfig,
+        data: Path,
+        device: torch.device,
+        fresh: bool = True,
+        start: Path | None = None,
+        classifier: Path | None = None,
     ) -> None:
+        perceptual = _perceptual(classifier).to(device) if config.objective.perceptual else None
         self.config, self.device = config, device
         self.train_mels = MelPack(Pack(data, "train", device), config.frames)
         self.valid_mels = MelPack(Pack(data, "valid", device), config.frames)
@@ -167,10 +175,6 @@ class CodebookTask:
             crops = self.train_mels.crops(400, config.frames, np.random.default_rng(config.loop.seed))
             self.module.start(crops, config.loop.seed)
         self.module.autoencoder.channels_last()
-        perceptual = None
-        if config.objective.perceptual:
-            classifier = load_classifier(Path(config.objective.classifier))
-            perceptual = LPAPS(classifier.network, classifier.means, classifier.stds).to(device)
         self.players: dict[str, nn.Module] = {"maker": _Maker(self.module, perceptual)}
         self.networks: tuple[nn.Module, ...] = (self.module.autoencoder.encoder, self.module.autoencoder.decoder)
         if self.module.judge is not None:
@@ -219,14 +223,31 @@ class CodebookTask:
         return indices, ((model.decode(indices)[0, 0] + 1) / 2).clamp(0, 1)
 
 
+def _perceptual(classifier: Path | None) -> LPAPS:
+    if classifier is None:
+        raise UsageError("This configuration has a perceptual loss: give it a trained classifier (--classifier).")
+    trained = load_classifier(classifier)
+    return LPAPS(trained.network, trained.means, trained.stds)
+
+
 def _whole_columns(item: Tensor) -> Tensor:
     return item[:, : min(848, item.shape[1] // COLUMN_FRAMES * COLUMN_FRAMES)].float()
 
 
 def train_codebook(
-    config: CodebookConfig, data: Path, run: Path, device: torch.device, start: Path | None = None
+    config: CodebookConfig,
+    data: Path,
+    run: Path,
+    device: torch.device,
+    start: Path | None = None,
+    classifier: Path | None = None,
 ) -> dict[str, float]:
-    """Train on a pack; `run` gets last.pt, log.jsonl. Returns the last validation."""
+    """Train on a pack; `run` gets last.pt, log.jsonl. Returns the last validation.
+
+    Raises:
+        UsageError: the pack, the run, `start` or a missing `classifier` does not go with the configuration.
+        WeightsError: the classifier or the bundle to start from is damaged; nothing is loaded in part.
+    """
     torch.manual_seed(config.loop.seed)
     fresh = not (run / "last.pt").exists()  # else the checkpoint has everything
-    return train(CodebookTask(config, data, device, fresh, start), config.loop, run)
+    return train(CodebookTask(config, data, device, fresh, start, classifier), config.loop, run)

@@ -21,8 +21,7 @@ from .perceptual import LPAPS
 class ObjectiveConfig:
     """Which losses count how much."""
 
-    perceptual: float = 0.0  # weight of LPAPS; 0 needs no classifier
-    classifier: str = ""  # file of the trained classifier that LPAPS looks through
+    perceptual: float = 0.0  # weight of LPAPS; above 0 needs a trained classifier
     adversarial: float = 0.0  # weight of the discriminator's judgement; 0 needs no discriminator
     adversary_from: int = 2001  # the first step with the discriminator
     adaptive: tuple[float, float] = (
@@ -30,10 +29,6 @@ class ObjectiveConfig:
         1e4,
     )  # the adaptive factor of that weight stays in here; the reference: (1, 1)
     judge_loss: Literal["hinge", "logistic"] = "hinge"
-
-    def __post_init__(self) -> None:
-        if self.perceptual and not self.classifier:
-            raise ValueError("a perceptual loss needs a classifier: give the file that specvq train classifier wrote")
 
 
 def generator_loss(

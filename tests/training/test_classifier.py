@@ -181,11 +181,10 @@ def test_a_codebook_does_not_train_with_half_a_classifier(data, trained, tmp_pat
         about = file.metadata()
     kept = {key: tensor for key, tensor in tensors.items() if key != "features.0.weight"}
     save_file(kept, path, about)
-    objective = ObjectiveConfig(perceptual=1.0, classifier=str(path))
+    config = dataclasses.replace(CODEBOOK, objective=ObjectiveConfig(perceptual=1.0))
     with pytest.raises(WeightsError, match=r"features\.0\.weight"):
-        train_codebook(dataclasses.replace(CODEBOOK, objective=objective), data, tmp_path / "run", CPU)
+        train_codebook(config, data, tmp_path / "run", CPU, classifier=path)
     assert not (tmp_path / "run").exists()
 
-    objective = dataclasses.replace(objective, classifier=str(trained[0] / "classifier.safetensors"))
-    train_codebook(dataclasses.replace(CODEBOOK, objective=objective), data, tmp_path / "run", CPU)
+    train_codebook(config, data, tmp_path / "run", CPU, classifier=trained[0] / "classifier.safetensors")
     assert any(line.get("lpaps", 0) > 0 for line in log(tmp_path / "run"))

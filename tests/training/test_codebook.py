@@ -30,9 +30,9 @@ def classifier(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def everything(classifier):
+def everything():
     """A configuration with all losses."""
-    objective = ObjectiveConfig(perceptual=1.0, classifier=str(classifier), adversarial=0.8, adversary_from=2)
+    objective = ObjectiveConfig(perceptual=1.0, adversarial=0.8, adversary_from=2)
     return dataclasses.replace(CODEBOOK, objective=objective, judge=dataclasses.replace(CODEBOOK.judge, channels=4))
 
 
@@ -49,13 +49,15 @@ def interrupt_at(monkeypatch, step):
     monkeypatch.setattr(CodebookTask, "batch", batch)
 
 
-def test_a_resumed_run_with_all_losses_is_bit_equal_to_an_uninterrupted_one(data, everything, tmp_path, monkeypatch):
-    whole = train_codebook(everything, data, tmp_path / "whole", CPU)
+def test_a_resumed_run_with_all_losses_is_bit_equal_to_an_uninterrupted_one(
+    data, everything, classifier, tmp_path, monkeypatch
+):
+    whole = train_codebook(everything, data, tmp_path / "whole", CPU, classifier=classifier)
     with monkeypatch.context() as patch:
         interrupt_at(patch, 4)
         with pytest.raises(Stopped, match="after step 4 of 6"):
-            train_codebook(everything, data, tmp_path / "parts", CPU)
-    assert train_codebook(everything, data, tmp_path / "parts", CPU) == whole
+            train_codebook(everything, data, tmp_path / "parts", CPU, classifier=classifier)
+    assert train_codebook(everything, data, tmp_path / "parts", CPU, classifier=classifier) == whole
     one, other = (torch.load(tmp_path / run / "last.pt", weights_only=True) for run in ("whole", "parts"))
     assert one["step"] == other["step"] == 6
     assert one["module"].keys() == other["module"].keys()
@@ -64,8 +66,8 @@ def test_a_resumed_run_with_all_losses_is_bit_equal_to_an_uninterrupted_one(data
     assert {"l1", "lpaps", "judged", "weight", "judge", "codebook", "used"} < log(tmp_path / "whole")[-2].keys()
 
 
-def test_every_loss_reaches_the_networks(data, everything, tmp_path):
-    task = CodebookTask(everything, data, CPU)
+def test_every_loss_reaches_the_networks(data, everything, classifier):
+    task = CodebookTask(everything, data, CPU, classifier=classifier)
     batch = task.batch(np.random.default_rng(0))
     for step, present in ((1, {"l1", "lpaps"}), (2, {"l1", "lpaps", "judged", "weight"})):
         loss, shown = task.players["maker"](batch, step)
@@ -86,16 +88,13 @@ def test_every_loss_reaches_the_networks(data, everything, tmp_path):
 
 
 def test_a_perceptual_loss_without_a_whole_classifier_stops_training(data, everything, classifier, tmp_path):
-    with pytest.raises(ValueError, match="a perceptual loss needs a classifier"):
-        ObjectiveConfig(perceptual=1.0)
     broken = tmp_path / "broken.safetensors"
     broken.write_bytes(classifier.read_bytes()[:-4])
     for path in (broken, tmp_path / "absent.safetensors"):
-        config = dataclasses.replace(
-            everything, objective=dataclasses.replace(everything.objective, classifier=str(path))
-        )
         with pytest.raises(WeightsError):
-            train_codebook(config, data, tmp_path / "run", CPU)
+            train_codebook(everything, data, tmp_path / "run", CPU, classifier=path)
+    with pytest.raises(UsageError, match=r"give it a trained classifier \(--classifier\)"):
+        train_codebook(everything, data, tmp_path / "run", CPU)
     assert not (tmp_path / "run").exists()
 
 

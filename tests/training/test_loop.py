@@ -1,5 +1,6 @@
 """The training loop on the smallest task."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -10,10 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tiny import AUTOENCODER
 from torch import nn
+from training_cases import CODEBOOK, log
 
 from specvq_codec import UsageError
 from specvq_codec.training.checkpoints import Averages, load_checkpoint, read_checkpoint
+from specvq_codec.training.codebook import CodebookModule
 from specvq_codec.training.loop import LoopConfig, Stopped, TrainingError, learning_rate, train
 from specvq_codec.training.monitor import Samples
 
@@ -63,11 +67,6 @@ class Second(First):
     def forward(self, batch, step):
         loss = (self.layer.weight - batch["goal"]).square().sum()
         return loss, {"second": loss.detach()}
-
-
-def log(run):
-    lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
-    return [{key: value for key, value in line.items() if key != "per_second"} for line in lines]
 
 
 CONFIG = LoopConfig(20, 0.05, 2, ema=0.9, log_every=1, save_every=5)
@@ -189,35 +188,46 @@ def test_tensorboard_gets_numbers_pictures_and_sounds(finished):
 
 
 WORKER = """
+import json
 import sys
 from pathlib import Path
-import torch.distributed as dist
-sys.path.insert(0, {tests!r})
-from test_loop import CONFIG, Line
+sys.path[:0] = {folders!r}
+import torch
+from test_loop import CONFIG, Line, followed
+from specvq_codec.training.distributed import joined
 from specvq_codec.training.loop import train
 task = Line()
 train(task, CONFIG, Path({run!r}))
-print("weight", task.module["first"].weight.item(), flush=True)
+with joined(torch.device("cpu")) as processes:
+    result = [task.module["first"].weight.item(), followed([processes.rank])]
+    Path({run!r}, f"{{processes.rank}}.json").write_text(json.dumps(result))
 """
 
 
+def followed(parts):
+    """A codebook after it has followed the latents of these parts of a batch."""
+    config = dataclasses.replace(CODEBOOK, model=dataclasses.replace(AUTOENCODER, codebook_size=4), dead_below=0.9)
+    torch.manual_seed(0)
+    module = CodebookModule(config)
+    latents = torch.cat([torch.randn(1, 16, 1, 12, generator=torch.Generator().manual_seed(part)) for part in parts])
+    indices = torch.arange(12 * len(parts)).reshape(-1, 1, 12) % 3  # the last vector dies
+    module.follow(latents, indices, np.random.default_rng(0))
+    return module.autoencoder.quantize.embedding.weight[:, :2].flatten().tolist()
+
+
 def test_two_processes_learn_the_same_from_the_mean_of_their_gradients(tmp_path):
-    script = tmp_path / "worker.py"
-    script.write_text(WORKER.format(tests=str(Path(__file__).parent), run=str(tmp_path / "run")))
+    script, tests = tmp_path / "worker.py", Path(__file__).parent
+    script.write_text(WORKER.format(folders=[str(tests), str(tests.parent)], run=str(tmp_path / "run")))
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone", str(script)]
-    done = subprocess.run(
-        command, capture_output=True, text=True, timeout=120, env={**os.environ, "OMP_NUM_THREADS": "1"}
-    )
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)
     assert done.returncode == 0, done.stderr
-    weights = [line for line in done.stdout.splitlines() if line.startswith("weight")]
-    assert len(weights) == 2 and weights[0] == weights[1]
+    one, other = (json.loads((tmp_path / "run" / f"{rank}.json").read_text()) for rank in range(2))
+    assert one == other
     assert [line["step"] for line in log(tmp_path / "run") if "loss" in line] == list(range(1, 21))
     saved = read_checkpoint(tmp_path / "run" / "last.pt")
-    assert f"weight {saved['module']['first.weight'].item()}" == weights[0]
-    assert weights[0] != f"weight {train_alone(tmp_path)}"
-
-
-def train_alone(tmp_path):
-    task = Line()
-    train(task, CONFIG, tmp_path / "alone")
-    return task.module["first"].weight.item()
+    assert one[0] == saved["module"]["first.weight"].item()
+    alone = Line()
+    train(alone, CONFIG, tmp_path / "alone")
+    assert one[0] != alone.module["first"].weight.item()
+    assert one[1] == pytest.approx(followed([0, 1]), abs=1e-6)

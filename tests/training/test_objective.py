@@ -22,7 +22,7 @@ SETTINGS = {
 
 
 def config_of(variant):
-    official = {"perceptual": 1.0, "classifier": "given", "adversarial": 0.8, "adversary_from": 30001}
+    official = {"perceptual": 1.0, "adversarial": 0.8, "adversary_from": 30001}
     return ObjectiveConfig(**{**official, **SETTINGS[variant]})
 
 
