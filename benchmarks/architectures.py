@@ -1,4 +1,4 @@
-"""Codebooks of several shapes, each trained for the same time: which gives most for its operations?
+"""Codebooks of several shapes, and one that learns otherwise, each trained for the same time: which gives most for its operations?
 
     python benchmarks/architectures.py PACK OUT [--minutes 5]
 
@@ -28,7 +28,8 @@ SHAPES = {
     "32-64-128 after 4 x 4": dataclasses.replace(DEFAULT, channels=(32, 64, 128)),
     "32-64-256 after 4 x 4": dataclasses.replace(DEFAULT, channels=(32, 64, 256)),
     "128-256 after 8 x 8": dataclasses.replace(DEFAULT, channels=(128, 256), patch=8, attention_levels=(1,)),
-    "default, no linear path": dataclasses.replace(DEFAULT, linear_path=False),
+    "default without linear path": dataclasses.replace(DEFAULT, linear_path=False),
+    "default, codebook by gradient": DEFAULT,
 }
 
 
@@ -60,7 +61,8 @@ def main() -> None:
     args = parser.parse_args()
     table = []
     for number, (name, model) in enumerate(SHAPES.items()):
-        config = CodebookConfig(model, LoopConfig(1, learning_rate=5e-4, warmup=30))
+        decay = 0.0 if "gradient" in name else 0.99
+        config = CodebookConfig(model, LoopConfig(1, learning_rate=5e-4, warmup=30), decay=decay)
         run = args.out / str(number)
         task = CodebookTask(config, args.pack, torch.device("cpu"))
         run.mkdir(parents=True, exist_ok=True)
