@@ -1,4 +1,4 @@
-"""Codebooks of several shapes, and one that learns otherwise, each trained for the same time: which gives most for its operations?
+"""Codebooks of several shapes, trained for the same time: which gives most for its operations?
 
     python benchmarks/architectures.py PACK OUT [--minutes 5]
 
