@@ -199,10 +199,9 @@ class _Packing:
         """Make it the pack."""
         self._stack.close()
         index = self._out / "index.json"
+        # of a pack that was there; until all is in its place there is none
         for name in ("index.json", "features.f16", *(store.file for store in STORES.values())):
-            (self._out / name).unlink(
-                missing_ok=True
-            )  # of a pack that was there; until all is in its place there is none
+            (self._out / name).unlink(missing_ok=True)
         for file in self._files:
             os.replace(self._unfinished(file), self._out / file)
         write_file(index, json.dumps({**about, "clips": [asdict(clip) for clip in self.clips]}).encode())
