@@ -229,7 +229,7 @@ class Transformer(nn.Module):
         return torch.cat(there, dim=1) if there else self.start.expand(batch, -1, -1)
 
     def _rows(self, kind: Literal["features", "class"], given: Tensor | None, shape: tuple[int, ...]) -> Tensor | None:
-        """The rows of one kind of condition, (B, rows, n_embd); None if the network has no such kind: a 0 in its shape."""
+        """Rows (B, rows, n_embd) of one kind of condition; None if the network has no such kind: a 0 in its shape."""
         if 0 in shape:
             if given is not None:
                 raise ValueError(f"the network takes no {kind}")
