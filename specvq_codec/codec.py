@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cached_property
 from os import PathLike
 from typing import IO, Any, TypeVar
 
@@ -17,9 +18,13 @@ from . import spectrogram as spec
 from .audio import MAX_RATE, MIN_RATE, SoundStream, array_stream, blocks_of, open_sound, resampled
 from .bitstream import Coding, Header, UsageError, WeightsError
 from .codes import Codes, checked_indices
+from .conditions import Features, condition_for
+from .continuation import continuations
 from .devices import pick_device
 from .models.autoencoder import Autoencoder, AutoencoderConfig
 from .models.melgan import Generator, MelGANConfig
+from .models.transformer import Transformer, TransformerConfig
+from .sampling import Progress, Sampling
 from .weights import Bundle, locate
 from .windows import COLUMN_SAMPLES, STEP, decode_windows, encode_windows, fade_pieces, mel_chunks, vocode_pieces
 
@@ -28,6 +33,7 @@ __all__ = ["Codec", "Codes"]
 Samples = npt.NDArray[np.float32]
 Network = TypeVar("Network", bound=nn.Module)
 VOCODERS = ("auto", "melgan", "griffin-lim")
+_DEPTHS = ("num_res_blocks", "num_res_layers", "n_layer")  # settings that tell how many parts a network has
 
 
 class Codec:
@@ -94,8 +100,12 @@ class Codec:
             AudioError: the sound cannot be read or used.
         """
         with self._stream(sound, sample_rate) as stream:
-            indices = np.concatenate(list(self.encode_stream(stream)))
-            return self._codes(indices, stream.sample_rate, stream.num_samples)
+            return self.encode_opened(stream)
+
+    def encode_opened(self, stream: SoundStream) -> Codes:
+        """Encode a sound that is open already."""
+        indices = np.concatenate(list(self.encode_stream(stream)))
+        return Codes(indices, stream.sample_rate, stream.num_samples, self.bundle.fingerprint, self.model)
 
     def encode_batch(self, sounds: Sequence[Any] | Any, sample_rate: int | None = None) -> list[Codes]:
         """Encode several sounds: a list of what `encode` takes, or an array (B, N) or (B, channels, N)."""
@@ -138,7 +148,7 @@ class Codec:
 
     def decode_stream(self, codes: Codes, sample_rate: int | None = None) -> Iterator[Samples]:
         """Decode in bounded memory; yields blocks whose concatenation is what `decode` returns."""
-        self._check(codes)
+        self.check(codes)
         rate = self.sample_rate if sample_rate is None else sample_rate
         if rate != codes.sample_rate and not (isinstance(rate, int) and MIN_RATE <= rate <= MAX_RATE):
             raise UsageError(f"The rate must be the original's or from {MIN_RATE} to {MAX_RATE} Hz, not {rate!r}.")
@@ -152,7 +162,7 @@ class Codec:
     @torch.inference_mode()
     def spectrogram(self, codes: Codes) -> Samples:
         """The log-mel spectrogram that codes stand for: float32 (80, 16 T) in [0, 1]."""
-        self._check(codes)
+        self.check(codes)
         return torch.cat(list(self._frames(codes)), dim=1).cpu().numpy()
 
     @torch.inference_mode()
@@ -173,6 +183,59 @@ class Codec:
         for samples in pieces:
             yield samples.cpu().numpy()
 
+    @cached_property
+    def sampler(self) -> Transformer:
+        """The network that continues sounds, loaded when it is first asked for.
+
+        Raises WeightsError if the bundle has none, or a damaged one.
+        """
+        settings, name = self.bundle.sampler, self.bundle.name
+        if settings is None:
+            raise WeightsError(f"The bundle {name} has no sampler, which continues sounds: give weights that have one.")
+        network = _network(Transformer, TransformerConfig, settings, self.bundle, "sampler")
+        if network.config.codebook_size != self.model.codebook_size:
+            raise WeightsError(f"The sampler of {name} was trained with another codebook: get the bundle again.")
+        for key, parameter in network.named_parameters():
+            if not parameter.isfinite().all():
+                raise WeightsError(f"{key} in the sampler of {name} is not finite: get the bundle again.")
+        return network.to(self.device)
+
+    def continue_codes(
+        self,
+        codes: Codes,
+        seconds: float,
+        top_k: int | None = None,
+        temperature: float = 1.0,
+        nucleus: float = 1.0,
+        seed: int = 0,
+        features: Features | None = None,
+        label: str | None = None,
+        progress: Progress | None = None,
+    ) -> Codes:
+        """Continue a sound with the bundle's sampler; `continuations` makes several at once.
+
+        Args:
+            codes: the beginning, at least one whole column (0.19 s). `codes.beginning(seconds)` takes less of a sound.
+            seconds: how much longer the result is to be; any length.
+            top_k: how many of the likeliest indices can be drawn; None for half of the codebook. See `Sampling`.
+            temperature: above 1 for more diversity, below for less.
+            nucleus: draw only from the likeliest indices that together have this probability.
+            seed: of the random numbers: the same one gives the same sound.
+            features: (T, D) of a video, for a sampler that takes such (see `load_features`).
+            label: of a class, for a sampler that knows classes.
+            progress: told after every column how many there are, and how many there will be.
+
+        Returns:
+            Codes that begin with every whole column of those given.
+
+        Raises:
+            WeightsError: the bundle has no sampler, or the codes belong to other weights.
+            UsageError: an argument makes no sense.
+        """
+        sampling = Sampling(top_k, temperature, nucleus, seed)
+        condition = condition_for(self.sampler.config, self.bundle.labels, features, label, self.device)
+        return continuations(self, codes, seconds, 1, sampling, condition, progress)[0]
+
     def _stream(self, sound: Any, sample_rate: int | None) -> SoundStream:
         if isinstance(sound, str | PathLike) or hasattr(sound, "read"):
             if sample_rate is not None:
@@ -180,10 +243,8 @@ class Codec:
             return open_sound(sound)
         return array_stream(sound, self.sample_rate if sample_rate is None else sample_rate)
 
-    def _codes(self, indices: npt.NDArray[np.int16], sample_rate: int, num_samples: int) -> Codes:
-        return Codes(indices, sample_rate, num_samples, self.bundle.fingerprint, self.model)
-
-    def _check(self, codes: Codes) -> None:
+    def check(self, codes: Codes) -> None:
+        """Raise WeightsError if codes belong to other weights, and UsageError if they are none."""
         if codes.fingerprint != self.bundle.fingerprint:
             raise WeightsError(
                 f"The codes were made with the weights {codes.fingerprint.hex()[:8]}, and this codec has "
@@ -255,7 +316,7 @@ def _network(
         key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()
     }
     try:
-        if any(values.get(depth, 1) > len(tensors) for depth in ("num_res_blocks", "num_res_layers")):
+        if any(values.get(depth, 1) > len(tensors) for depth in _DEPTHS):
             raise ValueError("it is deeper than its weights")
         with torch.device("meta"), _Unfilled():  # takes no memory, however large the settings say that it is
             network = kind(config_kind(**values))

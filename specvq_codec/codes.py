@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass, field
 from functools import cached_property
 from os import PathLike
@@ -10,7 +11,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .bitstream import BitstreamError, CodingModel, Header, UsageError, WeightsError, inspect, read, read_lenient, write
+from .bitstream import (
+    BitstreamError,
+    Coding,
+    CodingModel,
+    Header,
+    UsageError,
+    WeightsError,
+    inspect,
+    read,
+    read_lenient,
+    write,
+)
 from .files import read_file, write_file
 from .weights import Bundle, bundle_for, locate
 
@@ -52,6 +64,15 @@ class Codes:
     def bitrate(self) -> float:
         """Bits per second of the actual file, with everything that is in it."""
         return 8 * len(self.to_bytes()) / self.duration
+
+    def beginning(self, seconds: float) -> Codes:
+        """The codes of the first seconds; all, if there are no more. Raises UsageError if that is nothing."""
+        if not seconds > 0 or round(min(seconds, self.duration) * self.sample_rate) == 0:
+            raise UsageError(f"The beginning of a sound must be longer than 0 s, and {seconds} s is not.")
+        samples = round(min(seconds, self.duration) * self.sample_rate)
+        columns = Header(Coding.FIXED, self.fingerprint[:4], self.sample_rate, samples).columns
+        lost = tuple((first, min(end, columns)) for first, end in self.lost if first < columns)
+        return dataclasses.replace(self, indices=self.indices[:columns], num_samples=samples, lost=lost)
 
     def to_bytes(self, entropy: str = "auto") -> bytes:
         """The `.svq` file.

@@ -1,9 +1,10 @@
 """The authors' checkpoints -> a weight bundle, or a classifier.
 
 The codebooks of Iashin & Rahtu (v-iashin/SpecVQGAN) are Lightning checkpoints that also hold the training losses and
-the optimiser; their samplers hold a codebook too; their MelGAN is a bare state dict; their classifier is nested under
-`model`, and a text file beside it has the statistics of its input. Architectures are read off the shapes, and every
-name and shape is then compared with this package's own network: nothing is skipped silently.
+the optimiser; their samplers hold a codebook too, and a causal mask for each layer; their MelGAN is a bare state dict;
+their classifier is nested under `model`, and a text file beside it has the statistics of its input. Architectures are
+read off the shapes, and every name and shape is then compared with this package's own network: nothing is skipped
+silently.
 """
 
 from __future__ import annotations
@@ -17,14 +18,15 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from .bitstream.errors import WeightsError
+from .bitstream.errors import UsageError, WeightsError
 from .classifiers import Classifier, save_classifier
-from .models.autoencoder import Autoencoder, AutoencoderConfig
+from .models.autoencoder import Autoencoder, AutoencoderConfig, to_sequence
 from .models.melgan import Generator, MelGANConfig
+from .models.transformer import Transformer, TransformerConfig
 from .models.vggishish import VGGish, VGGishConfig
 from .spectrogram import HOP_LENGTH, N_MELS
 from .unpickle import read_checkpoint
-from .weights import write_bundle
+from .weights import add_sampler, write_bundle
 
 __all__ = [
     "classifier_from",
@@ -32,38 +34,59 @@ __all__ = [
     "import_classifier",
     "import_reference",
     "read_checkpoint",
+    "sampler_from",
     "vocoder_from",
 ]
 
 _CODEBOOK_PARTS = ("encoder.", "decoder.", "quantize.", "quant_conv.", "post_quant_conv.")
 _TRAINING = "loss."  # discriminator and perceptual network beside a codebook
 _IN_SAMPLER = "first_stage_model."  # where a sampler's checkpoint keeps its codebook
+_SAMPLER = "transformer."  # where it keeps the sampler itself
+_ORDER = "first_stage_permuter."  # and in which order the sampler has the indices of a grid
+_MASK = re.compile(r"blocks\.\d+\.attn\.mask")
+_HEAD = 64  # numbers in an attention head of all published samplers; shapes do not tell it
 _SHOWN = 5  # keys that an error message names
 
 
 def import_reference(
-    codebook: Path,
+    codebook: Path | None,
     vocoder: Path | None,
     out: Path,
     name: str | None = None,
     dtype: Literal["float32", "float16"] = "float32",
+    sampler: Path | None = None,
+    heads: int | None = None,
 ) -> None:
     """Make a weight bundle from the authors' files.
 
     Args:
-        codebook: checkpoint of a codebook, or of a sampler, which holds one (`last.ckpt`).
+        codebook: checkpoint of a codebook, or of a sampler, which holds one (`last.ckpt`). None takes the sampler's.
         vocoder: checkpoint of MelGAN (`best_netG.pt`); without one, decoding uses Griffin-Lim.
         out: folder of the bundle.
         name: what to call the bundle; the folder's name if not given.
         dtype: precision on disk. "float16" halves the size and changes a few indices.
+        sampler: checkpoint of a sampler (`last.ckpt`); without one, sounds cannot be continued. Its classes are called
+            by their numbers, since the checkpoint does not name them.
+        heads: of the sampler, see `sampler_from`.
 
     Raises:
-        WeightsError: a file cannot be read or is damaged, or a key is missing, unknown, or of the wrong shape.
+        WeightsError: a file cannot be read or is damaged, a key is missing, unknown, or of the wrong shape, or the
+            sampler belongs to another codebook.
+        UsageError: neither codebook nor sampler is given.
     """
-    config, tensors = codebook_from(read_checkpoint(codebook))
+    if codebook is None and sampler is None:
+        raise UsageError("A bundle needs a codebook: give its checkpoint, or that of a sampler, which holds one.")
+    around = read_checkpoint(sampler) if sampler else {}
+    config, tensors = codebook_from(read_checkpoint(codebook) if codebook else around)
     melgan, melgan_tensors = vocoder_from(read_checkpoint(vocoder)) if vocoder else (None, {})
-    sources = " and ".join(file.name for file in (codebook, vocoder) if file)
-    write_bundle(
+    if sampler:
+        network, network_tensors = sampler_from(around, heads)
+        stored = _stored(network_tensors, dtype)
+        embedding = "quantize.embedding.weight"
+        if not torch.equal(codebook_from(around)[1][embedding], tensors[embedding]):
+            raise WeightsError(f"{sampler} was trained with another codebook than {codebook}: leave the codebook out.")
+    sources = " and ".join(file.name for file in (codebook, vocoder, sampler) if file)
+    bundle = write_bundle(
         out,
         name or out.resolve().name,
         asdict(config),
@@ -72,6 +95,8 @@ def import_reference(
         _stored(melgan_tensors, dtype),
         note=f"Imported from {sources}, checkpoints of the reference implementation.",
     )
+    if sampler:
+        add_sampler(bundle, asdict(network), stored, [str(number) for number in range(network.num_classes)])
 
 
 def import_classifier(checkpoint: Path, statistics: Path, out: Path) -> None:
@@ -177,6 +202,60 @@ def codebook_from(checkpoint: Mapping[Any, Any]) -> tuple[AutoencoderConfig, dic
     except (ValueError, RuntimeError) as error:
         raise WeightsError(f"The codebook's architecture is none that this package has ({error}).") from error
     return config, _verified(state, model, "codebook")
+
+
+def sampler_from(
+    checkpoint: Mapping[Any, Any], heads: int | None = None
+) -> tuple[TransformerConfig, dict[str, Tensor]]:
+    """Configuration and float32 tensors of a `Transformer`, out of a checkpoint of a sampler.
+
+    Args:
+        checkpoint: of the sampler. Its causal masks are left out.
+        heads: attention heads in a layer, which no shape tells; if not given, they are 64 wide, as in all published
+            samplers.
+
+    Raises:
+        WeightsError: a key is missing, unknown, or of the wrong shape, or the sampler has indices in another order.
+    """
+    whole = _state_dict(checkpoint)
+    state = {key.removeprefix(_SAMPLER): value for key, value in whole.items() if key.startswith(_SAMPLER)}
+    state = {key: value for key, value in state.items() if not _MASK.fullmatch(key)}
+    if not state:
+        raise WeightsError(f"The checkpoint holds no sampler (no key starts with {_SAMPLER}): give another file.")
+    strange = [key for key in whole if not key.startswith((_SAMPLER, _IN_SAMPLER, _ORDER))]
+    _refuse(strange, "Beside the sampler are unknown keys")
+    codebook_size, width = _shape(state, "tok_emb.weight", 2)
+    depth, num_classes = _conditions(state)
+    frames = _shape(state, "pos_emb", 3)[1] - TransformerConfig().window - (num_classes > 0)
+    try:
+        config = TransformerConfig(
+            codebook_size=codebook_size,
+            n_layer=_count(state, r"blocks\.(\d+)\."),
+            n_head=heads or max(1, width // _HEAD),
+            n_embd=width,
+            feature_frames=frames if depth else 0,
+            feature_depth=depth,
+            num_classes=num_classes,
+        )
+        with torch.device("meta"):
+            model = Transformer(config)
+    except (ValueError, RuntimeError) as error:
+        raise WeightsError(f"The sampler's architecture is none that this package has ({error}).") from error
+    order = whole.get(f"{_ORDER}forward_shuffle_idx")
+    expected = to_sequence(torch.arange(config.window).unflatten(0, (-1, config.columns)))
+    if order is not None and not (isinstance(order, Tensor) and torch.equal(order, expected)):
+        raise WeightsError("The sampler has the indices in another order than column by column: give another one.")
+    return config, _verified(state, model, "sampler")
+
+
+def _conditions(state: Mapping[str, Any]) -> tuple[int, int]:
+    """Numbers in a feature, and number of classes, of a sampler; 0 if it takes no such condition."""
+    if any(key.startswith(("feat_embedder.", "cls_embedder.")) for key in state):
+        return _shape(state, "feat_embedder.weight", 3)[1], _shape(state, "cls_embedder.weight", 2)[0]
+    table = state.get("embedder.weight")
+    if isinstance(table, Tensor) and table.ndim == 2:
+        return 0, _shape(state, "embedder.weight", 2)[0]
+    return _shape(state, "embedder.weight", 3)[1], 0
 
 
 def vocoder_from(checkpoint: Mapping[Any, Any]) -> tuple[MelGANConfig, dict[str, Tensor]]:

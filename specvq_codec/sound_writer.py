@@ -14,7 +14,7 @@ import soundfile
 from .bitstream.errors import SpecVQError, UsageError
 from .files import output_file
 
-__all__ = ["SoundWriter"]
+__all__ = ["SoundWriter", "check_suffix"]
 
 _BLOCK = 65_536  # samples written at a time: libsndfile's Ogg encoder overflows the stack on very long blocks
 
@@ -97,6 +97,11 @@ class SoundWriter:
                 self._file.close()
             except soundfile.SoundFileError as failure:
                 raise _not_written(self._name, failure) from failure
+
+
+def check_suffix(path: str | PathLike[str]) -> None:
+    """Raise UsageError if the suffix stands for no format that can be written; for what takes long to make."""
+    _format_of(os.fspath(path), 1)
 
 
 def _format_of(name: str, num_samples: int) -> tuple[str, str]:

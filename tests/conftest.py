@@ -1,6 +1,7 @@
 """Shared by all tests. That this file is here puts `tests/` on the import path, where `parity.py` and `tiny.py` lie."""
 
 import pytest
+from sampler_cases import add_tiny_sampler
 from tiny import write_tiny_bundle
 
 from specvq_codec import Codec
@@ -17,6 +18,12 @@ def tiny_bundle(tmp_path_factory) -> Bundle:
 def other_bundle(tmp_path_factory) -> Bundle:
     """Another one, with other random numbers."""
     return write_tiny_bundle(tmp_path_factory.mktemp("bundles") / "other", seed=1)
+
+
+@pytest.fixture(scope="session")
+def sampler_bundle(tmp_path_factory) -> Bundle:
+    """The tiny bundle, of the same fingerprint, with a sampler that takes no condition. Nobody may change it."""
+    return add_tiny_sampler(write_tiny_bundle(tmp_path_factory.mktemp("bundles") / "sampling"))
 
 
 @pytest.fixture(scope="session")

@@ -1,11 +1,15 @@
 """Golden and tiny random networks of the sampler."""
 
+from dataclasses import asdict
+from typing import Any
+
 import torch
 from parity import autoencoder_config, filled, made, numbers
 from torch import Tensor
 
 from specvq_codec.models.autoencoder import Autoencoder
 from specvq_codec.models.transformer import Condition, Transformer, TransformerConfig
+from specvq_codec.weights import Bundle, add_sampler
 
 CASES = numbers("transformer")["cases"]
 TWO_STAGE = numbers("transformer")["two_stage"]
@@ -65,11 +69,30 @@ def first_stage() -> Autoencoder:
     return model.eval()
 
 
+def checkpoint_state() -> dict[str, Tensor]:
+    """The state dict of a sampler's checkpoint: sampler, masks, codebook, order of indices."""
+    sampler = two_stage()[0]
+    state = {f"transformer.{key}": tensor for key, tensor in sampler.state_dict().items()} | first_stage_state()
+    order = torch.arange(265).reshape(5, 53).T.flatten()
+    state |= {"first_stage_permuter.forward_shuffle_idx": order}
+    state |= {"first_stage_permuter.backward_shuffle_idx": order.argsort()}
+    masks = {f"transformer.blocks.{i}.attn.mask": torch.ones(270, 270).tril()[None, None] for i in range(2)}
+    return state | masks
+
+
 def tiny(config: TransformerConfig) -> Transformer:
     """A random network whose output depends on everything by much more than rounding."""
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(0)
         model = Transformer(config).eval()
-        for parameter in model.parameters():
-            parameter.normal_(std=0.3)
+        for name, parameter in model.named_parameters():
+            parameter.normal_(std=3.0 if "embedder" in name or name == "head.weight" else 0.3)
     return model
+
+
+def add_tiny_sampler(bundle: Bundle, **settings: Any) -> Bundle:
+    """Give a tiny bundle a tiny random sampler."""
+    config = TransformerConfig(**TINY | {"codebook_size": bundle.autoencoder["codebook_size"]} | settings)
+    tensors = {key: tensor.numpy() for key, tensor in tiny(config).state_dict().items()}
+    labels = ("bell", "dog", "door", "drum", "rain")[: config.num_classes]
+    return add_sampler(bundle, asdict(config), tensors, labels)

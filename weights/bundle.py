@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 Tensors: TypeAlias = "dict[str, npt.NDArray[Any]]"
 
 CONFIG = "config.json"
-PARTS = ("codebook", "vocoder", "entropy")
+PARTS = ("codebook", "vocoder", "entropy")  # and "sampler", which is added to a bundle that is there
 BUNDLE_FORMAT = 1
 # What turns an index into a spectrogram; the encoder and the vocoder may change without changing what a file means.
 _MEANING = ("quantize.", "post_quant_conv.", "decoder.", "linear_out.")
@@ -40,6 +41,8 @@ class Bundle:
             first four bytes stand in every file.
         note: where the weights come from, in a sentence.
         default_vocoder: "melgan" or "griffin-lim", whichever its maker found to sound better with these weights.
+        sampler: settings of the sampler, as in `TransformerConfig`, or None if it has none.
+        labels: of the classes that the sampler knows.
     """
 
     name: str
@@ -49,9 +52,11 @@ class Bundle:
     fingerprint: bytes
     note: str
     default_vocoder: str
+    sampler: dict[str, Any] | None = None
+    labels: tuple[str, ...] = ()
 
     def tensors(self, part: str) -> Tensors:
-        """The tensors of "codebook", "vocoder" or "entropy" by name, in the precision they are stored in.
+        """The tensors of "codebook", "vocoder", "entropy" or "sampler" by name, in the precision they are stored in.
 
         Raises:
             WeightsError: the file is missing or damaged.
@@ -83,7 +88,7 @@ class Bundle:
         return CodingModel(int(self.autoencoder["codebook_size"]), static)
 
     def verify(self) -> None:
-        """Read every tensor and compare what they are with the fingerprint.
+        """Read every tensor but the sampler's, which may be large, and compare what they are with the fingerprint.
 
         Raises:
             WeightsError: something is missing, damaged, not finite, or not what the fingerprint says.
@@ -99,8 +104,9 @@ class Bundle:
                 f"{self.fingerprint.hex()[:8]}): get the bundle again."
             )
         self.coding_model()
-        if (self.melgan is not None) != self.has("vocoder"):
-            raise WeightsError(f"{self.path} must have vocoder.safetensors exactly if {CONFIG} describes one.")
+        for part, settings in (("vocoder", self.melgan), ("sampler", self.sampler)):
+            if (settings is not None) != self.has(part):
+                raise WeightsError(f"{self.path} must have {part}.safetensors exactly if {CONFIG} describes one.")
         for tensors in (codebook, self.tensors("vocoder") if self.has("vocoder") else {}):
             for key, tensor in tensors.items():
                 if not np.isfinite(tensor).all():
@@ -148,6 +154,8 @@ def load_bundle(folder: Path) -> Bundle:
             fingerprint=bytes.fromhex(config["fingerprint"]),
             note=config["note"],
             default_vocoder=config["default_vocoder"],
+            sampler=config.get("sampler"),
+            labels=tuple(config.get("labels", ())),
         )
         _check_types(bundle)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
@@ -160,6 +168,10 @@ def _check_types(bundle: Bundle) -> None:
         raise ValueError("name, note or fingerprint")
     if not (isinstance(bundle.autoencoder, dict) and isinstance(bundle.melgan, dict | None)):
         raise ValueError("autoencoder or melgan")
+    if not isinstance(bundle.sampler, dict | None) or not all(isinstance(label, str) for label in bundle.labels):
+        raise ValueError("sampler or labels")
+    if len(bundle.labels) != (bundle.sampler or {}).get("num_classes", 0):
+        raise ValueError("labels")
     if type(bundle.autoencoder["codebook_size"]) is not int:
         raise ValueError("codebook_size")
     if bundle.default_vocoder not in ("griffin-lim", "melgan" if bundle.melgan else ""):
@@ -177,7 +189,7 @@ def write_bundle(
     note: str = "",
     default_vocoder: str | None = None,
 ) -> Bundle:
-    """Write a bundle; tensors are stored in the precision they have.
+    """Write a bundle without a sampler (see `add_sampler`); tensors are stored in the precision they have.
 
     Args:
         folder: where to; made if it is not there. An older bundle there is replaced once the new one is written.
@@ -213,23 +225,52 @@ def write_bundle(
         if tensors:
             files[f"{part}.safetensors"] = save({key: np.ascontiguousarray(tensors[key]) for key in tensors})
     files[CONFIG] = (json.dumps(config, indent=1) + "\n").encode()
+    absent = [f"{part}.safetensors" for part in (*PARTS, "sampler") if f"{part}.safetensors" not in files]
+    return _replaced(folder, files, absent)
+
+
+def add_sampler(bundle: Bundle, settings: dict[str, Any], tensors: Tensors, labels: Sequence[str] = ()) -> Bundle:
+    """Put a sampler into a bundle, or another one in its place; the bundle's fingerprint stays.
+
+    Args:
+        bundle: whose indices the sampler was trained on.
+        settings: of the sampler (`dataclasses.asdict` of its configuration).
+        tensors: its tensors by state-dict key, stored in the precision they have.
+        labels: of the classes that it knows.
+
+    Raises:
+        UsageError: the folder cannot be written to.
+    """
+    import numpy as np
+    from safetensors.numpy import save
+
+    config = json.loads((bundle.path / CONFIG).read_text(encoding="utf-8"))
+    config["sampler"], config["labels"] = json.loads(json.dumps(settings)), list(labels)
+    files = {
+        "sampler.safetensors": save({key: np.ascontiguousarray(tensors[key]) for key in tensors}),
+        CONFIG: (json.dumps(config, indent=1) + "\n").encode(),
+    }
+    return _replaced(bundle.path, files, [])
+
+
+def _replaced(folder: Path, files: dict[str, bytes], absent: Sequence[str]) -> Bundle:
+    """The bundle in a folder, after files were put there and others taken away: all of them, or none."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _replace_files(folder, files)
+        _replace_files(folder, files, absent)
     except OSError as error:
         raise UsageError(f"The bundle {folder} cannot be written ({error}): choose another folder.") from error
     return load_bundle(folder)
 
 
-def _replace_files(folder: Path, files: dict[str, bytes]) -> None:
+def _replace_files(folder: Path, files: dict[str, bytes], absent: Sequence[str]) -> None:
     """Write all files beside those that are there, and only then put them in their places, the description last."""
     written = {folder / name: folder / f".{name}.part" for name in files}
     try:
         for path, temporary in written.items():
             temporary.write_bytes(files[path.name])
-        for part in PARTS:
-            if f"{part}.safetensors" not in files:
-                (folder / f"{part}.safetensors").unlink(missing_ok=True)
+        for name in absent:
+            (folder / name).unlink(missing_ok=True)
         for path, temporary in written.items():
             os.replace(temporary, path)
     finally:

@@ -37,6 +37,8 @@ def show(bundle: Name = None) -> None:
             "default_vocoder": found.default_vocoder,
             "autoencoder": found.autoencoder,
             "melgan": found.melgan,
+            "sampler": found.sampler,
+            "labels": found.labels,
             "bytes": sizes,
         }
     )
@@ -49,15 +51,23 @@ def verify(bundle: Name = None) -> None:
     from ..weights import locate
 
     found = locate(bundle)
-    Codec(found, device="cpu")
+    codec = Codec(found, device="cpu")
     print(f"{found.name}: intact, {found.fingerprint.hex()}")
+    if found.sampler is not None:
+        print(f"sampler: intact, {sum(weight.numel() for weight in codec.sampler.parameters())} weights")
 
 
 @app.command("import")
 def import_bundle(
     out: Annotated[Path, typer.Argument(help="Folder of the new bundle.")],
-    codebook: Annotated[Path, typer.Option(help="The reference's codebook checkpoint (.ckpt).")],
+    codebook: Annotated[
+        Path | None, typer.Option(help="The reference's codebook checkpoint (.ckpt); the sampler's if not given.")
+    ] = None,
     vocoder: Annotated[Path | None, typer.Option(help="The reference's MelGAN checkpoint (best_netG.pt).")] = None,
+    sampler: Annotated[Path | None, typer.Option(help="The reference's transformer checkpoint (last.ckpt).")] = None,
+    heads: Annotated[
+        int | None, typer.Option("--sampler-heads", min=1, help="Attention heads; 64 wide, as published, if not given.")
+    ] = None,
     name: Annotated[str | None, typer.Option(help="What to call the bundle; the folder's name if not given.")] = None,
     half: Annotated[
         bool, typer.Option("--half", help="Half precision: half the size, and a few indices change.")
@@ -69,7 +79,7 @@ def import_bundle(
     from ..weights import load_bundle
 
     _check_empty(out, force)
-    import_reference(codebook, vocoder, out, name, "float16" if half else "float32")
+    import_reference(codebook, vocoder, out, name, "float16" if half else "float32", sampler, heads)
     say(f"{out}: {load_bundle(out).fingerprint.hex()}")
 
 
