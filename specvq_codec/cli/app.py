@@ -12,7 +12,7 @@ from typer.core import TyperGroup
 
 from .. import __version__
 from ..bitstream.errors import SpecVQError
-from . import codec, data, evaluate, train, weights
+from . import codec, data, evaluate, sampler, train, weights
 from .report import say
 
 
@@ -44,6 +44,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 codec.register(app)
+sampler.register(app)
 evaluate.register(app)
 app.add_typer(weights.app, name="weights")
 app.add_typer(train.app, name="train")

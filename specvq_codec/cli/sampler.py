@@ -1,0 +1,138 @@
+"""continue: sounds that a sampler makes."""
+
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ..bitstream.errors import UsageError
+from .codec import Device, Force, Json, Weights
+from .report import print_json, progress_bar, say
+
+if TYPE_CHECKING:
+    from ..audio import SoundStream
+    from ..codec import Codec
+    from ..codes import Codes
+    from ..weights import Bundle
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command("continue")(continue_sound)
+
+
+def continue_sound(
+    target: Annotated[str, typer.Argument(metavar="OUT", help="The sound or .svq file, or - for WAV on stdout.")],
+    prime: Annotated[str, typer.Option(metavar="IN", help="The sound or .svq file to continue, or - for stdin.")],
+    seconds: Annotated[float, typer.Option(help="How much longer it is to be.")],
+    prime_seconds: Annotated[
+        float | None, typer.Option(help="Use only the beginning of the sound, of this length.")
+    ] = None,
+    top_k: Annotated[
+        int | None, typer.Option(help="Draw from so many of the likeliest indices; half of all if not given.")
+    ] = None,
+    temperature: Annotated[float, typer.Option(help="Above 1 for more diversity, below for less.")] = 1.0,
+    nucleus: Annotated[float, typer.Option(help="Draw from the likeliest indices of this probability together.")] = 1.0,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same sound.")] = 0,
+    variants: Annotated[int, typer.Option("-n", min=1, max=64, help="So many, OUT-1, OUT-2, ..., at once.")] = 1,
+    label: Annotated[str | None, typer.Option("--class", help="Class, for a sampler that knows some.")] = None,
+    features: Annotated[
+        list[Path] | None,
+        typer.Option(help="Features of a video (.npy, .npz, .pkl), for a sampler that takes some; one file a stream."),
+    ] = None,
+    weights: Weights = None,
+    vocoder: Annotated[str, typer.Option(help="auto, melgan or griffin-lim.")] = "auto",
+    device: Device = "auto",
+    force: Force = False,
+    as_json: Json = False,
+) -> None:
+    """Continue a sound."""
+    targets = _targets(target, prime, variants, force, as_json)
+    if not 0 < seconds < float("inf"):
+        raise UsageError(f"--seconds must be above 0, not {seconds:g}: it tells how much longer the sound is to be.")
+    if prime_seconds is not None and not prime_seconds > 0:
+        raise UsageError(f"--prime-seconds must be above 0, not {prime_seconds:g}.")
+    with progress_bar() as progress, ExitStack() as stack:
+        bundle, opened = _opened(prime, weights, stack)
+        from ..codec import Codec, Codes
+        from ..conditions import condition_for, load_features
+        from ..continuation import continuations
+        from ..sampling import Sampling
+
+        sampling = Sampling(top_k, temperature, nucleus, seed)
+        found = load_features(*features) if features else None
+        codec = Codec(bundle, device, vocoder)
+        condition = condition_for(codec.sampler.config, bundle.labels, found, label, codec.device)
+        codes = opened if isinstance(opened, Codes) else codec.encode_opened(opened)
+        if prime_seconds is not None:
+            codes = codes.beginning(prime_seconds)
+        started = time.perf_counter()
+        task = progress.add_task("sampling", total=None)
+        results = continuations(
+            codec,
+            codes,
+            seconds,
+            variants,
+            sampling,
+            condition,
+            lambda done, total: progress.update(task, completed=done, total=total),
+        )
+        elapsed = time.perf_counter() - started
+        for path, result in zip(targets, results, strict=True):
+            _write(codec, result, path, force)
+    length = results[0].duration
+    if as_json:
+        about = {"seconds": length, "prime_seconds": codes.duration, "seed": seed, "sampling_seconds": elapsed}
+        print_json({"input": prime, "outputs": targets} | about)
+    else:
+        said = f"{codes.duration:.2f} s continued to {length:.2f} s, sampled in {elapsed:.2f} s"
+        say(f"{prime} -> {', '.join(targets)}: {said}")
+
+
+def _targets(target: str, prime: str, count: int, force: bool, as_json: bool) -> list[str]:
+    """The files to write, all of which can be written."""
+    from ..files import check_output
+
+    if target == "-" and (as_json or count > 1):
+        raise UsageError("The standard output takes one result and nothing else: name a file.")
+    path = Path(target)
+    targets = [target] if count == 1 else [str(path.with_stem(f"{path.stem}-{i + 1}")) for i in range(count)]
+    for one in map(Path, targets):
+        check_output(one, force)
+        if one.exists() and Path(prime).exists() and one.samefile(prime):
+            raise UsageError(f"{one} would be written over what is read: name another file.")
+    if path.suffix.lower() != ".svq":
+        from ..sound_writer import check_suffix
+
+        check_suffix(target)
+    return targets
+
+
+def _opened(prime: str, weights: str | None, stack: ExitStack) -> "tuple[Bundle, Codes | SoundStream]":
+    """The sound to continue, and the weights to do it with; what is neither is told before networks are loaded."""
+    from ..weights import locate
+
+    if Path(prime).suffix.lower() != ".svq":
+        from ..audio import open_sound
+
+        return locate(weights), stack.enter_context(open_sound(prime))
+    from ..codes import Codes, bundle_of
+    from ..files import read_file
+
+    data = read_file(prime)
+    bundle = locate(weights) if weights is not None else bundle_of(data)
+    return bundle, Codes.from_bytes(data, bundle)
+
+
+def _write(codec: "Codec", codes: "Codes", path: str, force: bool) -> None:
+    if Path(path).suffix.lower() == ".svq":
+        codes.save(path, force=force)
+        return
+    from ..audio import SoundWriter
+    from ..codec import output_length
+
+    with SoundWriter(path, codec.sample_rate, output_length(codes, codec.sample_rate), force) as writer:
+        for block in codec.decode_stream(codes):
+            writer.write(block)
