@@ -3,8 +3,8 @@
     python benchmarks/architectures.py PACK OUT [--minutes 5]
 
 A step of each is timed first, and decides how many steps it gets; the learning rate falls over just these. Nothing but
-the reconstruction loss is used. Run it with nothing beside it, or the times say little. Runs that are in OUT go on with
-the steps that they were given.
+the reconstruction loss is used. Time is the processor's, on one thread. Runs that are in OUT go on with the steps that
+they were given.
 """
 
 import argparse
@@ -34,13 +34,13 @@ SHAPES = {
 
 
 def seconds_per_step(config: CodebookConfig, task: CodebookTask) -> float:
-    """Median of a few steps, without the optimiser's."""
+    """Median of a few steps' processor time, without the optimiser's; one thread, so that others disturb least."""
     times = []
     for step in range(6):
-        started = time.perf_counter()
+        started = time.process_time()
         loss, _ = task.players["maker"](task.batch(np.random.default_rng(step)), step)
         loss.backward()
-        times.append(time.perf_counter() - started)
+        times.append(time.process_time() - started)
     return float(np.median(times[1:]))
 
 
@@ -59,6 +59,7 @@ def main() -> None:
     parser.add_argument("out", type=Path, help="folder of the runs")
     parser.add_argument("--minutes", type=float, default=5.0, help="training time of each")
     args = parser.parse_args()
+    torch.set_num_threads(1)
     table = []
     for number, (name, model) in enumerate(SHAPES.items()):
         decay = 0.0 if "gradient" in name else 0.99
