@@ -187,3 +187,15 @@ def test_the_codebook_follows_its_latents_and_dead_vectors_start_again():
     assert module.usage.tolist() == [5.0, 15.0, 5.0, 1.0]
     # (10 * 1 + 20 * 5) / (10 + 20) = 11 / 3; the last was used too little, and restarts at a latent
     assert vectors.tolist() == pytest.approx([0.0, 11 / 3, 2.0, 5.0])
+
+
+def test_mixed_precision_keeps_weights_and_quantiser_in_float32(data, everything, classifier, tmp_path):
+    loop = dataclasses.replace(everything.loop, precision="bfloat16", steps=3)
+    mixed = dataclasses.replace(everything, loop=loop)
+    numbers = train_codebook(mixed, data, tmp_path, CPU, classifier=classifier)
+    saved = torch.load(tmp_path / "last.pt", weights_only=True)["module"]
+    assert {tensor.dtype for tensor in saved.values() if tensor.is_floating_point()} == {torch.float32}
+    full = train_codebook(
+        dataclasses.replace(mixed, loop=everything.loop), data, tmp_path / "full", CPU, classifier=classifier
+    )
+    assert numbers != full and numbers["valid_l1"] == pytest.approx(full["valid_l1"], rel=0.1)
