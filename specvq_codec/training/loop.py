@@ -30,6 +30,7 @@ class LoopConfig:
     warmup: int = 100  # steps over which the learning rate rises; then it falls along a half cosine to 2 %
     betas: tuple[float, float] = (0.9, 0.99)
     weight_decay: float = 0.0
+    decayed: Literal["all", "linear"] = "all"  # what the decay pulls at: everything, or linear layers' weights
     grad_clip: float = 1.0  # largest gradient norm
     ema: float = 0.0  # decay of averaged weights, which are validated and exported; 0 averages nothing
     precision: Literal["float32", "bfloat16"] = "float32"  # of products and convolutions (mixed precision)
@@ -89,6 +90,17 @@ def learning_rate(step: int, config: LoopConfig) -> float:
     return config.learning_rate * (0.02 + 0.98 * 0.5 * (1.0 + float(np.cos(np.pi * min(1.0, progress)))))
 
 
+def parameter_groups(player: nn.Module, config: LoopConfig) -> list[dict[str, Any]]:
+    """The parameters that learn, in groups of one weight decay each, as an optimiser takes them."""
+    learning = [parameter for parameter in player.parameters() if parameter.requires_grad]
+    if config.decayed == "all":
+        return [{"params": learning, "weight_decay": config.weight_decay}]
+    linear = {id(module.weight) for module in player.modules() if isinstance(module, nn.Linear)}
+    pulled = [parameter for parameter in learning if id(parameter) in linear]
+    others = [parameter for parameter in learning if id(parameter) not in linear]
+    return [{"params": pulled, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}]
+
+
 def train(task: Task, config: LoopConfig, run: Path) -> dict[str, float]:
     """Train to `config.steps`, going on from `run/last.pt` if it is there; returns the last validation.
 
@@ -121,11 +133,7 @@ class _Trainer:
             processes,
         )
         self.optimizers = {
-            name: torch.optim.AdamW(
-                [parameter for parameter in player.parameters() if parameter.requires_grad],
-                betas=config.betas,
-                weight_decay=config.weight_decay,
-            )
+            name: torch.optim.AdamW(parameter_groups(player, config), betas=config.betas)
             for name, player in task.players.items()
         }
         self.averages = Averages(task.module, config.ema) if config.ema else None
@@ -178,9 +186,10 @@ class _Trainer:
             shown.update(numbers)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
-            (group,) = optimizer.param_groups
-            group["lr"] = learning_rate(self.step, config)
-            norm = torch.nn.utils.clip_grad_norm_(group["params"], config.grad_clip)
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate(self.step, config)
+            learning = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+            norm = torch.nn.utils.clip_grad_norm_(learning, config.grad_clip)
             if self.device.type == "cpu":  # elsewhere, looking at a number would make the device wait
                 self._require_finite([loss, norm])
             optimizer.step()

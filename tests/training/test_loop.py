@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from sampler_cases import TWO_STAGE, two_stage
 from tiny import AUTOENCODER
 from torch import nn
 from training_cases import CODEBOOK, log
@@ -18,7 +19,7 @@ from training_cases import CODEBOOK, log
 from specvq_codec import UsageError
 from specvq_codec.training.checkpoints import Averages, load_checkpoint, read_checkpoint
 from specvq_codec.training.codebook import CodebookModule
-from specvq_codec.training.loop import LoopConfig, Stopped, TrainingError, learning_rate, train
+from specvq_codec.training.loop import LoopConfig, Stopped, TrainingError, learning_rate, parameter_groups, train
 from specvq_codec.training.monitor import Samples
 
 
@@ -164,6 +165,51 @@ def test_averages_are_what_a_checkpoint_gives_and_only_lent_to_the_module(finish
     saved = read_checkpoint(finished[0] / "last.pt")
     load_checkpoint(task.module, saved, finished[0] / "last.pt")
     assert task.module["first"].weight.item() == finished[1]["weight"]
+
+
+def test_weight_decay_is_for_the_weights_that_the_reference_decays():
+    golden, model = TWO_STAGE["optimiser"]["groups"], two_stage()[0]
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    groups = parameter_groups(model, LoopConfig(1, weight_decay=0.01, decayed="linear"))
+    assert [group["weight_decay"] for group in groups] == [group["weight_decay"] for group in golden]
+    found = [sorted(names[id(parameter)] for parameter in group["params"]) for group in groups]
+    assert found == [sorted(group["names"]) for group in golden]
+    (everything,) = parameter_groups(model, LoopConfig(1, weight_decay=0.02))
+    assert len(everything["params"]) == len(names) and everything["weight_decay"] == 0.02
+
+
+def test_all_groups_learn_by_the_schedule_and_linear_weights_alone_decay(tmp_path):
+    class Still(Line):
+        """No gradient but zero: what changes is what decays."""
+
+        def __init__(self):
+            super().__init__()
+            layers = nn.ModuleDict({"linear": nn.Linear(2, 2), "other": nn.Conv1d(1, 1, 1)})
+            for parameter in layers.parameters():
+                nn.init.ones_(parameter)
+            self.module, self.players = layers, {"still": Player(layers)}
+
+        def validate(self):
+            return {}
+
+    class Player(nn.Module):
+        def __init__(self, layers):
+            super().__init__()
+            self.layers = layers
+
+        def forward(self, batch, step):
+            return sum(parameter.sum() * 0 for parameter in self.layers.parameters()), {}
+
+    task = Still()
+    config = LoopConfig(3, 0.1, 1, weight_decay=0.5, decayed="linear")
+    train(task, config, tmp_path)
+    kept = np.prod([1 - 0.5 * learning_rate(step, config) for step in range(3)])
+    assert task.module["linear"].weight[0, 0].item() == pytest.approx(kept)
+    others = [task.module["linear"].bias, *task.module["other"].parameters()]
+    assert all((parameter == 1).all() for parameter in others)
+    assert {group["lr"] for group in read_checkpoint(tmp_path / "last.pt")["optimizers"]["still"]["param_groups"]} == {
+        learning_rate(2, config)
+    }
 
 
 def test_the_learning_rate_rises_and_falls():
