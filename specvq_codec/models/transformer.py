@@ -32,6 +32,7 @@ class TransformerConfig:
     feature_depth: int = 0  # numbers in a feature
     num_classes: int = 0  # 0: no row of the condition is a class
     optional: bool = False  # features and class may be absent; learned rows then stand in their places
+    dropout: float = 0.0  # in training, of embedded rows, of attention and of what each layer adds
 
     def __post_init__(self) -> None:
         sizes = (self.codebook_size, self.n_layer, self.n_head, self.n_embd, self.columns)
@@ -40,6 +41,8 @@ class TransformerConfig:
         conditions = (self.feature_frames, self.feature_depth, self.num_classes)
         if min(conditions) < 0 or (self.feature_frames == 0) != (self.feature_depth == 0):
             raise ValueError(f"features need both frames and depth, a condition cannot be negative: {self}")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout must be from 0 to below 1, not {self.dropout}")
 
     @property
     def window(self) -> int:
@@ -59,10 +62,14 @@ class Condition:
     Attributes:
         features: (B, feature_frames, feature_depth), floating point. With B = 1 they are for every sample of a batch.
         classes: (B,), int64, from 0 to num_classes - 1. B = 1 as above.
+        has_features: (B,), bool: samples without them do as if they had none. None: all have them.
+        has_classes: the same for the class.
     """
 
     features: Tensor | None = None
     classes: Tensor | None = None
+    has_features: Tensor | None = None
+    has_classes: Tensor | None = None
 
 
 class Cache:
@@ -91,7 +98,7 @@ class Attention(nn.Module):
 
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
-        self.n_head = config.n_head
+        self.n_head, self.dropout = config.n_head, config.dropout
         self.key = nn.Linear(config.n_embd, config.n_embd)
         self.query = nn.Linear(config.n_embd, config.n_embd)
         self.value = nn.Linear(config.n_embd, config.n_embd)
@@ -101,7 +108,8 @@ class Attention(nn.Module):
         heads = (layer(x).unflatten(2, (self.n_head, -1)) for layer in (self.query, self.key, self.value))
         q, k, v = (part.transpose(1, 2) for part in heads)  # (B, heads, t, depth)
         if cache is None:
-            mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+            dropped = self.dropout if self.training else 0.0
+            mixed = F.scaled_dot_product_attention(q, k, v, dropout_p=dropped, is_causal=True)
         else:
             k, v = cache.extended(layer, k, v)
             mask = None  # one row sees all
@@ -121,10 +129,11 @@ class Block(nn.Module):
         self.ln2 = nn.LayerNorm(width)
         self.attn = Attention(config)
         self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
+        self.drop = nn.Dropout(config.dropout)
 
     def forward(self, x: Tensor, cache: Cache | None, layer: int) -> Tensor:
-        x = x + self.attn(self.ln1(x), cache, layer)
-        return x + self.mlp(self.ln2(x))
+        x = x + self.drop(self.attn(self.ln1(x), cache, layer))
+        return x + self.drop(self.mlp(self.ln2(x)))
 
 
 class Transformer(nn.Module):
@@ -138,6 +147,7 @@ class Transformer(nn.Module):
         width = config.n_embd
         self.tok_emb = nn.Embedding(config.codebook_size, width)
         self.pos_emb = nn.Parameter(torch.empty(1, config.condition_length + config.window, width))
+        self.drop = nn.Dropout(config.dropout)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.n_layer))
         self.ln_f = nn.LayerNorm(width)
         self.head = nn.Linear(width, config.codebook_size, bias=False)
@@ -182,8 +192,12 @@ class Transformer(nn.Module):
 
     def loss(self, indices: Tensor, condition: Condition | None = None) -> Tensor:
         """Mean negative log-likelihood of the indices (B, T), in nats for each index; errors are those of `forward`."""
+        return self.surprise(indices, condition).mean()
+
+    def surprise(self, indices: Tensor, condition: Condition | None = None) -> Tensor:
+        """Negative log-likelihood of each of the indices (B, T), in nats: (B, T); errors are those of `forward`."""
         logits = self(indices[:, :-1], condition)[:, self.config.condition_length - 1 :]
-        return F.cross_entropy(logits.float().flatten(0, 1), indices.flatten())
+        return F.cross_entropy(logits.float().mT, indices, reduction="none")
 
     @torch.no_grad()
     def begin(self, condition: Condition | None, batch: int) -> tuple[Cache, Tensor]:
@@ -209,7 +223,7 @@ class Transformer(nn.Module):
         end = before + x.shape[1]
         if end > self.pos_emb.shape[1]:
             raise ValueError(f"a sequence of {end} rows is longer than the window of {self.pos_emb.shape[1]}")
-        x = x + self.pos_emb[:, before:end]
+        x = self.drop(x + self.pos_emb[:, before:end])
         for layer, block in enumerate(self.blocks):
             x = block(x, cache, layer)
         if cache is not None:
@@ -222,24 +236,30 @@ class Transformer(nn.Module):
         given = condition or Condition()
         config = self.config
         rows = [
-            self._rows("features", given.features, (config.feature_frames, config.feature_depth)),
-            self._rows("class", given.classes, () if config.num_classes else (0,)),
+            self._rows("features", given.features, given.has_features, (config.feature_frames, config.feature_depth)),
+            self._rows("class", given.classes, given.has_classes, () if config.num_classes else (0,)),
         ]
         there = [part.expand(batch, -1, -1) for part in rows if part is not None]
         return torch.cat(there, dim=1) if there else self.start.expand(batch, -1, -1)
 
-    def _rows(self, kind: Literal["features", "class"], given: Tensor | None, shape: tuple[int, ...]) -> Tensor | None:
+    def _rows(
+        self, kind: Literal["features", "class"], given: Tensor | None, present: Tensor | None, shape: tuple[int, ...]
+    ) -> Tensor | None:
         """Rows (B, rows, n_embd) of one kind of condition; None if the network has no such kind: a 0 in its shape."""
         if 0 in shape:
             if given is not None:
                 raise ValueError(f"the network takes no {kind}")
             return None
+        if not self.config.optional and (given is None or present is not None):
+            raise ValueError(f"the network needs {kind}")
         if given is None:
-            if not self.config.optional:
-                raise ValueError(f"the network needs {kind}")
             return self.get_parameter(f"no_{kind}").expand(-1, shape[0] if shape else 1, -1)
         if given.shape[1:] != shape:
             raise ValueError(f"{kind} must have the shape (B, {', '.join(map(str, shape))}), not {tuple(given.shape)}")
         if kind == "class":
-            return self.get_submodule(self._class_embedder)(given)[:, None]
-        return self.get_submodule(self._feature_embedder)(given.to(self.pos_emb.dtype).mT).mT
+            rows = self.get_submodule(self._class_embedder)(given)[:, None]
+        else:
+            rows = self.get_submodule(self._feature_embedder)(given.to(self.pos_emb.dtype).mT).mT
+        if present is None:
+            return rows
+        return torch.where(present[:, None, None], rows, self.get_parameter(f"no_{kind}").to(rows.dtype))

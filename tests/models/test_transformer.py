@@ -158,6 +158,27 @@ def test_each_condition_matters_where_it_is_given():
     assert torch.equal(logits[1][0], logits[1][1]) and not torch.allclose(logits[2][0], logits[2][1])
 
 
+def test_conditions_are_left_out_of_single_samples():
+    model, tokens = tiny(KINDS["optional"][0]), torch.arange(12).reshape(4, 3)
+    features, classes = torch.randn(4, 4, 7), torch.tensor([1, 2, 3, 4])
+    has_features, has_classes = torch.tensor([True, True, False, False]), torch.tensor([True, False, True, False])
+    mixed = model(tokens, Condition(features, classes, has_features, has_classes))
+    for sample, (one, other) in enumerate(zip(has_features, has_classes, strict=True)):
+        row = slice(sample, sample + 1)
+        alone = Condition(features[row] if one else None, classes[row] if other else None)
+        torch.testing.assert_close(mixed[row], model(tokens[row], alone), rtol=1e-5, atol=1e-5)
+    mixed.square().mean().backward()  # all parameters take part, as training by several processes needs
+    assert all(parameter.grad is not None for parameter in model.parameters())
+
+
+def test_dropout_is_for_training_alone():
+    config = TransformerConfig(**TINY, dropout=0.3)
+    model, plain, tokens = tiny(config), tiny(KINDS["nothing"][0]), torch.zeros(2, 9, dtype=torch.int64)
+    assert torch.equal(model(tokens), plain(tokens))
+    one, other = model.train()(tokens), model(tokens)
+    assert not torch.equal(one, other)
+
+
 @pytest.mark.parametrize(
     ("kind", "condition", "message"),
     [
@@ -165,6 +186,7 @@ def test_each_condition_matters_where_it_is_given():
         ("nothing", Condition(classes=torch.zeros(1, dtype=torch.int64)), "takes no class"),
         ("features", None, "needs features"),
         ("both", Condition(features=torch.zeros(1, 4, 7)), "needs class"),
+        ("class", Condition(None, torch.zeros(1, dtype=torch.int64), None, torch.tensor([False])), "needs class"),
         ("features", Condition(features=torch.zeros(1, 5, 7)), r"must have the shape \(B, 4, 7\)"),
         ("class", Condition(classes=torch.zeros(1, 1, dtype=torch.int64)), r"must have the shape \(B, \)"),
     ],
@@ -180,7 +202,9 @@ def test_a_sequence_that_is_too_long_is_refused():
         model(torch.zeros(1, 31, dtype=torch.int64))
 
 
-@pytest.mark.parametrize("change", [{"n_head": 3}, {"n_layer": 0}, {"feature_frames": 5}, {"num_classes": -1}])
+@pytest.mark.parametrize(
+    "change", [{"n_head": 3}, {"n_layer": 0}, {"feature_frames": 5}, {"num_classes": -1}, {"dropout": 1.0}]
+)
 def test_impossible_shapes_are_refused(change):
-    with pytest.raises(ValueError, match=r"must be positive|need both"):
+    with pytest.raises(ValueError, match=r"must be|need both"):
         TransformerConfig(**TINY | change)
