@@ -31,3 +31,25 @@ def pack(
         say(f"specvq: skipped {line}")
     hours = packed.seconds / 3600
     say(f"{out}: {len(packed.clips)} recordings, {hours:.2f} h; {len(packed.skipped)} skipped")
+
+
+@app.command()
+def tokenize(
+    pack: Annotated[Path, typer.Argument(help="Folder of a pack.")],
+    weights: Annotated[
+        str | None, typer.Option(help="Weight bundle with the codebook: a folder or a name; the default one.")
+    ] = None,
+    shifts: Annotated[
+        int, typer.Option(help="Encode each recording so often, columns beginning elsewhere: a sampler overfits less.")
+    ] = 1,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+) -> None:
+    """Encode all recordings of a pack once, for training a sampler."""
+    from ..devices import pick_device
+    from ..training.tokens import tokenize as tokenize_pack
+    from ..weights import locate
+
+    done = tokenize_pack(
+        pack, locate(weights), pick_device(device), shifts, lambda clips: with_progress(clips, len(clips), "encoding")
+    )
+    say(f"{done.path}: {done.recordings} recordings, {done.indices} indices")

@@ -55,14 +55,18 @@ class Windows:
     The windows are drawn on the CPU and gathered on the store's device, so that a seed gives the same everywhere.
     """
 
-    def __init__(self, store: Tensor, starts: Sequence[int], lengths: Sequence[int]) -> None:
+    def __init__(
+        self, store: Tensor, starts: Sequence[int], lengths: Sequence[int], weights: Sequence[int] | None = None
+    ) -> None:
+        """`weights`: how often each recording is drawn, in proportion; by its length if not given."""
         self.store = store  # (sum of lengths, ...), on any device
         self._starts = np.array(starts, dtype=np.int64)
         self._lengths = np.array(lengths, dtype=np.int64)
-        self._share = self._lengths / self._lengths.sum()
+        chances = np.array(lengths if weights is None else weights, dtype=np.float64)
+        self._share = chances / chances.sum()
 
     def draw(self, count: int, size: int, rng: np.random.Generator) -> tuple[Tensor, NDArray[np.int64]]:
-        """Windows (count, size, ...), long recordings more often, and which recordings they are from.
+        """Windows (count, size, ...), by default long recordings more often, and which recordings they are from.
 
         Zeros follow a recording that is shorter than the window.
         """
@@ -79,7 +83,7 @@ class Windows:
 
 
 class Pack:
-    """The recordings of one split of a pack, on a device.
+    """The recordings of one split of a pack, or of all (None), on a device.
 
     On the CPU the recordings stay on the disk, as a memory map; any other device gets all of the split's at once.
 
@@ -89,7 +93,7 @@ class Pack:
         labels: the labels of all splits, sorted.
     """
 
-    def __init__(self, folder: Path, split: str, device: torch.device | None = None) -> None:
+    def __init__(self, folder: Path, split: str | None, device: torch.device | None = None) -> None:
         """Raises UsageError if `folder` is no pack, is damaged, or holds nothing of the split."""
         index = folder / "index.json"
         if not index.exists():
@@ -109,7 +113,7 @@ class Pack:
             raise UsageError(f"{index} is damaged: make the pack again, with specvq data pack.") from error
         self.device = device or torch.device("cpu")
         self.labels = sorted({clip.label for clip in clips} - {""})
-        self.clips = [clip for clip in clips if clip.split == split]
+        self.clips = [clip for clip in clips if split is None or clip.split == split]
         if not self.clips:
             raise UsageError(f"{folder} holds no recording of the split {split!r}.")
         self._places = {clip: place for place, clip in enumerate(clips)}

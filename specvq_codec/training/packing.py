@@ -202,6 +202,8 @@ class _Packing:
         # of a pack that was there; until all is in its place there is none
         for name in ("index.json", "features.f16", *(store.file for store in STORES.values())):
             (self._out / name).unlink(missing_ok=True)
+        for tokens in self._out.glob("tokens-*.npz"):  # of those recordings
+            tokens.unlink()
         for file in self._files:
             os.replace(self._unfinished(file), self._out / file)
         write_file(index, json.dumps({**about, "clips": [asdict(clip) for clip in self.clips]}).encode())
