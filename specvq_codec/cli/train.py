@@ -46,6 +46,24 @@ def codebook(
 
 
 @app.command()
+def sampler(
+    config: Config,
+    data: Annotated[Path, typer.Option(help="A pack with tokens, from specvq data tokenize.")],
+    out: Out,
+    device: Device = "auto",
+    weights: Annotated[str | None, typer.Option(help="Bundle whose tokens they are; the default one.")] = None,
+    start: Annotated[
+        Path | None, typer.Option(help="Folder of a bundle or run whose sampler goes on learning.")
+    ] = None,
+) -> None:
+    """Train the sampler, which continues and invents sounds."""
+    from ..training.config import load_config
+    from ..training.sampler import SamplerConfig, train_sampler
+
+    train_sampler(load_config(SamplerConfig, config), data, out, _device(device), weights, start)
+
+
+@app.command()
 def vocoder(
     config: Config,
     data: Data,

@@ -1,4 +1,4 @@
-"""weights: list, show, verify, import, build."""
+"""weights: list, show, verify, import, build, add-sampler, import-classifier."""
 
 from pathlib import Path
 from typing import Annotated
@@ -119,6 +119,23 @@ def build(
         lambda items: with_progress(items, recordings, "counting indices"),
     )
     say(f"{out}: {bundle.fingerprint.hex()}")
+
+
+@app.command("add-sampler")
+def add_sampler_of_run(
+    bundle: Annotated[Path, typer.Argument(help="Folder of the bundle whose indices the sampler was trained on.")],
+    run: Annotated[Path, typer.Argument(help="Folder of its training run.")],
+    force: Annotated[bool, typer.Option("--force", "-f", help="Replace a sampler that is there.")] = False,
+) -> None:
+    """Put a trained sampler into a bundle, whose fingerprint stays."""
+    from ..training.export import export_sampler
+    from ..weights import load_bundle
+
+    found = load_bundle(bundle)
+    if found.sampler is not None and not force:
+        raise UsageError(f"{bundle} has a sampler already: use -f to replace it.")
+    export_sampler(found, run)
+    say(f"{bundle}: {(bundle / 'sampler.safetensors').stat().st_size} bytes of sampler")
 
 
 @app.command("import-classifier")

@@ -12,12 +12,13 @@ import numpy.typing as npt
 from torch import Tensor, nn
 
 from ..audio import array_stream
-from ..bitstream import frequency_tables
+from ..bitstream import WeightsError, frequency_tables
 from ..codec import Codec
-from ..weights import Bundle, write_bundle
+from ..weights import Bundle, add_sampler, write_bundle
 from .checkpoints import load_checkpoint, read_checkpoint
 from .codebook import CodebookConfig, CodebookModule
 from .data import Clip, Pack
+from .sampler import SamplerModule, read_about
 from .vocoder import VocoderConfig, load_generator
 
 
@@ -68,6 +69,25 @@ def export_bundle(
         codec = Codec(write(Path(draft), None), vocoder="griffin-lim")
         counts = count_indices(codec, progress(recordings))
     return write(out, frequency_tables(counts))
+
+
+def export_sampler(bundle: Bundle, run: Path) -> Bundle:
+    """Put the sampler of a run into a bundle in half precision; the bundle's fingerprint stays.
+
+    Raises:
+        UsageError: it is no run of a sampler, or the folder cannot be written to.
+        WeightsError: the sampler was trained on the indices of other weights.
+    """
+    about = read_about(run)
+    if about.fingerprint != bundle.fingerprint:
+        raise WeightsError(
+            f"The sampler was trained on indices of the weights {about.fingerprint.hex()[:8]}, and {bundle.path} is "
+            f"{bundle.fingerprint.hex()[:8]}: name the bundle that it was trained for."
+        )
+    module = SamplerModule(about.model)
+    _load(module, run)
+    settings = dataclasses.asdict(dataclasses.replace(about.model, dropout=0.0))
+    return add_sampler(bundle, settings, _half(module.network.state_dict()), about.labels)
 
 
 def count_indices(codec: Codec, recordings: Iterable[tuple[Clip, Tensor]]) -> npt.NDArray[np.int64]:

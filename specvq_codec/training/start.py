@@ -18,7 +18,7 @@ def load_start(network: nn.Module, start: Path, part: str, prefix: str = "") -> 
     Args:
         network: of the same shape.
         start: folder of a bundle, or of a run with last.pt (its averaged weights, if there are any).
-        part: of the bundle: "codebook" or "vocoder".
+        part: of the bundle: "codebook", "vocoder" or "sampler".
         prefix: of the network's names in the run's checkpoint.
 
     Raises:

@@ -125,7 +125,7 @@ def test_damaged_tokens_are_refused(pack, tiny_bundle, damage):
         np.savez(path, **stored | {"codebook_size": np.int64(3)})
     else:
         np.savez(path, **{key: stored[key] for key in stored if key != "columns"})
-    with pytest.raises(UsageError, match="is damaged .*; make it again: specvq data tokenize"):
+    with pytest.raises(UsageError, match=r"is damaged .*; make it again: specvq data tokenize"):
         TokenPack(pack, "train", tiny_bundle, 53)
 
 
