@@ -32,7 +32,7 @@ class TransformerConfig:
     feature_depth: int = 0  # numbers in a feature
     num_classes: int = 0  # 0: no row of the condition is a class
     optional: bool = False  # features and class may be absent; learned rows then stand in their places
-    dropout: float = 0.0  # in training, of embedded rows, of attention and of what each layer adds
+    dropout: float = 0.0  # in training, of embedded rows and of what each layer adds
 
     def __post_init__(self) -> None:
         sizes = (self.codebook_size, self.n_layer, self.n_head, self.n_embd, self.columns)
@@ -98,7 +98,7 @@ class Attention(nn.Module):
 
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
-        self.n_head, self.dropout = config.n_head, config.dropout
+        self.n_head = config.n_head
         self.key = nn.Linear(config.n_embd, config.n_embd)
         self.query = nn.Linear(config.n_embd, config.n_embd)
         self.value = nn.Linear(config.n_embd, config.n_embd)
@@ -108,8 +108,7 @@ class Attention(nn.Module):
         heads = (layer(x).unflatten(2, (self.n_head, -1)) for layer in (self.query, self.key, self.value))
         q, k, v = (part.transpose(1, 2) for part in heads)  # (B, heads, t, depth)
         if cache is None:
-            dropped = self.dropout if self.training else 0.0
-            mixed = F.scaled_dot_product_attention(q, k, v, dropout_p=dropped, is_causal=True)
+            mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True)
         else:
             k, v = cache.extended(layer, k, v)
             mask = None  # one row sees all

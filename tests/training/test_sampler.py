@@ -77,7 +77,7 @@ def test_it_learns_what_a_class_tells(trained):
     assert set(numbers) == {"valid_bits", "valid_bits_classes"}
     assert 4.0 < numbers["valid_bits_classes"] < 4.3  # 16 values are equally likely
     assert numbers["valid_bits_classes"] + 0.02 < numbers["valid_bits"] < 4.7  # the first index tells the class
-    assert {"train_bits", "per_second", "step"} >= set(log(run)[0]) > {"train_bits"}
+    assert "train_bits" in log(run)[0]
 
 
 def test_the_sampler_of_a_run_goes_into_a_bundle(trained, bundle, tmp_path):
