@@ -19,7 +19,7 @@ from .audio import MAX_RATE, MIN_RATE, SoundStream, array_stream, blocks_of, ope
 from .bitstream import Coding, Header, UsageError, WeightsError
 from .codes import Codes, checked_indices
 from .conditions import Features, condition_for
-from .continuation import continuations
+from .continuation import continuations, inventions
 from .devices import pick_device
 from .models.autoencoder import Autoencoder, AutoencoderConfig
 from .models.melgan import Generator, MelGANConfig
@@ -235,6 +235,25 @@ class Codec:
         sampling = Sampling(top_k, temperature, nucleus, seed)
         condition = condition_for(self.sampler.config, self.bundle.labels, features, label, self.device)
         return continuations(self, codes, seconds, 1, sampling, condition, progress)[0]
+
+    def invent_codes(
+        self,
+        seconds: float,
+        top_k: int | None = None,
+        temperature: float = 1.0,
+        nucleus: float = 1.0,
+        seed: int = 0,
+        features: Features | None = None,
+        label: str | None = None,
+        progress: Progress | None = None,
+    ) -> Codes:
+        """A new sound, made by the bundle's sampler; `inventions` makes several at once.
+
+        `seconds` is its length, any one; the other arguments and the errors are those of `continue_codes`.
+        """
+        sampling = Sampling(top_k, temperature, nucleus, seed)
+        condition = condition_for(self.sampler.config, self.bundle.labels, features, label, self.device)
+        return inventions(self, seconds, 1, sampling, condition, progress)[0]
 
     def _stream(self, sound: Any, sample_rate: int | None) -> SoundStream:
         if isinstance(sound, str | PathLike) or hasattr(sound, "read"):

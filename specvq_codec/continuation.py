@@ -1,4 +1,4 @@
-"""Sounds that go on: codes, and what a sampler puts after them."""
+"""Sounds that a sampler makes: codes that go on, and codes from nothing."""
 
 from __future__ import annotations
 
@@ -6,14 +6,16 @@ import dataclasses
 import math
 from typing import TYPE_CHECKING
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from .bitstream import CODEC_RATE, COLUMN_SAMPLES, ROWS, Coding, Header, UsageError
+from .codes import Codes
 from .sampling import Progress, Sampling, generate
 
 if TYPE_CHECKING:
     from .codec import Codec
-    from .codes import Codes
     from .models.transformer import Condition
 
 
@@ -58,9 +60,53 @@ def continuations(
             f"The sound to continue lasts {codes.duration:.3f} s, and at least one column of indices is needed, "
             f"{COLUMN_SAMPLES / CODEC_RATE:.3f} s: give a longer one."
         )
-    num_samples = codes.num_samples + round(seconds * codes.sample_rate)
-    columns = Header(Coding.FIXED, mark, codes.sample_rate, num_samples).columns
-    prime = torch.from_numpy(codes.indices[:whole].astype("int64")).flatten().to(codec.device)
-    sequences = generate(codec.sampler, prime.expand(count, -1), ROWS * columns, sampling, condition, progress)
+    longer = dataclasses.replace(codes, num_samples=codes.num_samples + round(seconds * codes.sample_rate))
+    return _made(codec, longer, codes.indices[:whole], count, sampling, condition, progress)
+
+
+def inventions(
+    codec: Codec,
+    seconds: float,
+    count: int,
+    sampling: Sampling,
+    condition: Condition | None = None,
+    progress: Progress | None = None,
+) -> list[Codes]:
+    """Several new sounds, made in one batch with the codec's sampler.
+
+    Args:
+        codec: with a sampler.
+        seconds: how long they are to be.
+        count: how many; the first is what a single one would be.
+        sampling: how to draw indices.
+        condition: what the sounds are for, on the codec's device.
+        progress: told after every column how many there are, and how many there will be.
+
+    Raises:
+        WeightsError: the bundle has no sampler.
+        UsageError: nothing is asked for, or too much.
+    """
+    if count < 1:
+        raise UsageError(f"The number of sounds must be at least 1, not {count}.")
+    if not (math.isfinite(seconds) and round(seconds * CODEC_RATE) > 0):
+        raise UsageError(f"A sound must be longer than 0 s, and {seconds} s is not.")
+    nothing = np.empty((0, ROWS), np.int16)
+    empty = Codes(nothing, CODEC_RATE, round(seconds * CODEC_RATE), codec.bundle.fingerprint, codec.model)
+    return _made(codec, empty, nothing, count, sampling, condition, progress)
+
+
+def _made(
+    codec: Codec,
+    like: Codes,
+    prime: npt.NDArray[np.int16],
+    count: int,
+    sampling: Sampling,
+    condition: Condition | None,
+    progress: Progress | None,
+) -> list[Codes]:
+    """Codes of the length of `like`, which begin with the columns `prime` (T, 5)."""
+    columns = Header(Coding.FIXED, like.fingerprint[:4], like.sample_rate, like.num_samples).columns
+    first = torch.from_numpy(prime.astype("int64")).flatten().to(codec.device)
+    sequences = generate(codec.sampler, first.expand(count, -1), ROWS * columns, sampling, condition, progress)
     grids = sequences.unflatten(1, (columns, ROWS)).to("cpu", torch.int16).numpy()
-    return [dataclasses.replace(codes, indices=grid.copy(), num_samples=num_samples) for grid in grids]
+    return [dataclasses.replace(like, indices=grid.copy()) for grid in grids]

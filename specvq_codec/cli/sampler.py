@@ -1,4 +1,4 @@
-"""continue: sounds that a sampler makes."""
+"""continue, generate: sounds that a sampler makes."""
 
 import time
 from contextlib import ExitStack
@@ -11,39 +11,53 @@ from ..bitstream.errors import UsageError
 from .codec import Device, Force, Json, Weights
 from .report import print_json, progress_bar, say
 
+Target = Annotated[str, typer.Argument(metavar="OUT", help="The sound or .svq file, or - for WAV on stdout.")]
+TopK = Annotated[int | None, typer.Option(help="Draw from so many of the likeliest indices; half of all if not given.")]
+Temperature = Annotated[float, typer.Option(help="Above 1 for more diversity, below for less.")]
+Nucleus = Annotated[float, typer.Option(help="Draw from the likeliest indices of this probability together.")]
+Seed = Annotated[int, typer.Option(help="The same seed gives the same sound.")]
+Variants = Annotated[int, typer.Option("-n", min=1, max=64, help="So many, OUT-1, OUT-2, ..., at once.")]
+Label = Annotated[str | None, typer.Option("--class", help="Class, for a sampler that knows some.")]
+FeatureFiles = Annotated[
+    list[Path] | None,
+    typer.Option(help="Features of a video (.npy, .npz, .pkl), for a sampler that takes some; one file a stream."),
+]
+Vocoder = Annotated[str, typer.Option(help="auto, melgan or griffin-lim.")]
+
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rich.progress import Progress
+
     from ..audio import SoundStream
     from ..codec import Codec
     from ..codes import Codes
+    from ..models.transformer import Condition
     from ..weights import Bundle
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     app.command("continue")(continue_sound)
+    app.command("generate")(generate_sound)
 
 
 def continue_sound(
-    target: Annotated[str, typer.Argument(metavar="OUT", help="The sound or .svq file, or - for WAV on stdout.")],
+    target: Target,
     prime: Annotated[str, typer.Option(metavar="IN", help="The sound or .svq file to continue, or - for stdin.")],
     seconds: Annotated[float, typer.Option(help="How much longer it is to be.")],
     prime_seconds: Annotated[
         float | None, typer.Option(help="Use only the beginning of the sound, of this length.")
     ] = None,
-    top_k: Annotated[
-        int | None, typer.Option(help="Draw from so many of the likeliest indices; half of all if not given.")
-    ] = None,
-    temperature: Annotated[float, typer.Option(help="Above 1 for more diversity, below for less.")] = 1.0,
-    nucleus: Annotated[float, typer.Option(help="Draw from the likeliest indices of this probability together.")] = 1.0,
-    seed: Annotated[int, typer.Option(help="The same seed gives the same sound.")] = 0,
-    variants: Annotated[int, typer.Option("-n", min=1, max=64, help="So many, OUT-1, OUT-2, ..., at once.")] = 1,
-    label: Annotated[str | None, typer.Option("--class", help="Class, for a sampler that knows some.")] = None,
-    features: Annotated[
-        list[Path] | None,
-        typer.Option(help="Features of a video (.npy, .npz, .pkl), for a sampler that takes some; one file a stream."),
-    ] = None,
+    top_k: TopK = None,
+    temperature: Temperature = 1.0,
+    nucleus: Nucleus = 1.0,
+    seed: Seed = 0,
+    variants: Variants = 1,
+    label: Label = None,
+    features: FeatureFiles = None,
     weights: Weights = None,
-    vocoder: Annotated[str, typer.Option(help="auto, melgan or griffin-lim.")] = "auto",
+    vocoder: Vocoder = "auto",
     device: Device = "auto",
     force: Force = False,
     as_json: Json = False,
@@ -57,28 +71,17 @@ def continue_sound(
     with progress_bar() as progress, ExitStack() as stack:
         bundle, opened = _opened(prime, weights, stack)
         from ..codec import Codec, Codes
-        from ..conditions import condition_for, load_features
         from ..continuation import continuations
         from ..sampling import Sampling
 
         sampling = Sampling(top_k, temperature, nucleus, seed)
-        found = load_features(*features) if features else None
         codec = Codec(bundle, device, vocoder)
-        condition = condition_for(codec.sampler.config, bundle.labels, found, label, codec.device)
+        condition = _condition(codec, features, label)
         codes = opened if isinstance(opened, Codes) else codec.encode_opened(opened)
         if prime_seconds is not None:
             codes = codes.beginning(prime_seconds)
         started = time.perf_counter()
-        task = progress.add_task("sampling", total=None)
-        results = continuations(
-            codec,
-            codes,
-            seconds,
-            variants,
-            sampling,
-            condition,
-            lambda done, total: progress.update(task, completed=done, total=total),
-        )
+        results = continuations(codec, codes, seconds, variants, sampling, condition, _shown(progress))
         elapsed = time.perf_counter() - started
         for path, result in zip(targets, results, strict=True):
             _write(codec, result, path, force)
@@ -91,7 +94,61 @@ def continue_sound(
         say(f"{prime} -> {', '.join(targets)}: {said}")
 
 
-def _targets(target: str, prime: str, count: int, force: bool, as_json: bool) -> list[str]:
+def generate_sound(
+    target: Target,
+    seconds: Annotated[float, typer.Option(help="How long it is to be.")] = 10.0,
+    label: Label = None,
+    features: FeatureFiles = None,
+    top_k: TopK = None,
+    temperature: Temperature = 1.0,
+    nucleus: Nucleus = 1.0,
+    seed: Seed = 0,
+    variants: Variants = 1,
+    weights: Weights = None,
+    vocoder: Vocoder = "auto",
+    device: Device = "auto",
+    force: Force = False,
+    as_json: Json = False,
+) -> None:
+    """Invent a sound, of a class, for features of a video, or any."""
+    targets = _targets(target, None, variants, force, as_json)
+    if not 0 < seconds < float("inf"):
+        raise UsageError(f"--seconds must be above 0, not {seconds:g}: it tells how long the sound is to be.")
+    with progress_bar() as progress:
+        from ..codec import Codec
+        from ..continuation import inventions
+        from ..sampling import Sampling
+        from ..weights import locate
+
+        sampling = Sampling(top_k, temperature, nucleus, seed)
+        codec = Codec(locate(weights), device, vocoder)
+        condition = _condition(codec, features, label)
+        started = time.perf_counter()
+        results = inventions(codec, seconds, variants, sampling, condition, _shown(progress))
+        elapsed = time.perf_counter() - started
+        for path, result in zip(targets, results, strict=True):
+            _write(codec, result, path, force)
+    length = results[0].duration
+    if as_json:
+        print_json({"outputs": targets, "seconds": length, "seed": seed, "sampling_seconds": elapsed})
+    else:
+        say(f"{', '.join(targets)}: {length:.2f} s, sampled in {elapsed:.2f} s")
+
+
+def _condition(codec: "Codec", features: list[Path] | None, label: str | None) -> "Condition":
+    from ..conditions import condition_for, load_features
+
+    found = load_features(*features) if features else None
+    return condition_for(codec.sampler.config, codec.bundle.labels, found, label, codec.device)
+
+
+def _shown(progress: "Progress") -> "Callable[[int, int], None]":
+    """Shows how many columns there are."""
+    task = progress.add_task("sampling", total=None)
+    return lambda done, total: progress.update(task, completed=done, total=total)
+
+
+def _targets(target: str, prime: str | None, count: int, force: bool, as_json: bool) -> list[str]:
     """The files to write, all of which can be written."""
     from ..files import check_output
 
@@ -101,7 +158,7 @@ def _targets(target: str, prime: str, count: int, force: bool, as_json: bool) ->
     targets = [target] if count == 1 else [str(path.with_stem(f"{path.stem}-{i + 1}")) for i in range(count)]
     for one in map(Path, targets):
         check_output(one, force)
-        if one.exists() and Path(prime).exists() and one.samefile(prime):
+        if prime is not None and one.exists() and Path(prime).exists() and one.samefile(prime):
             raise UsageError(f"{one} would be written over what is read: name another file.")
     if path.suffix.lower() != ".svq":
         from ..sound_writer import check_suffix
