@@ -1,9 +1,10 @@
 """Steps and examples per second of every training stage, and where a step's time goes.
 
-    python benchmarks/training.py PACK [--steps 10] [--device cpu] [--stages codebook ...]
+    python benchmarks/training.py PACK [--steps 10] [--device cpu] [--stages classifier ...]
 
-Each stage runs as its default configuration has it, with every loss that it can have, from random weights (their values
-do not change the time). A step's parts are timed apart: the batch, each player's loss, its gradient, and the optimiser.
+Each stage runs as the configurations of the default bundle have it, from random weights (their values do not change the
+time), the vocoder with its discriminators. A step's parts are timed apart: the batch, each player's loss, its gradient,
+and the optimiser.
 """
 
 import argparse
@@ -52,14 +53,18 @@ def classifier_stage(data: Path, device: torch.device, _: Path) -> tuple[Task, i
 
 def codebook_stage(data: Path, device: torch.device, folder: Path) -> tuple[Task, int]:
     """The codebook with all losses, and a classifier of the default shape for LPAPS."""
-    config = load_config(CodebookConfig, "codebook-default")
-    objective = dataclasses.replace(config.objective, perceptual=0.02, adversarial=0.8, adversary_from=0)
-    config = dataclasses.replace(config, objective=objective)
+    config = load_config(CodebookConfig, "codebook-sharpen")
     model = load_config(ClassifierConfig, "classifier-default").model
     network = VGGish(VGGishConfig(model.channels, model.convs, model.hidden, 2, model.pooled))
     path = folder / "classifier.safetensors"
     save_classifier(path, Classifier(network, torch.full((80,), 0.5), torch.full((80,), 0.2), ("a", "b")))
     return CodebookTask(config, data, device, classifier=path), config.batch_size
+
+
+def reconstruction_stage(data: Path, device: torch.device, _: Path) -> tuple[Task, int]:
+    """The codebook with its first loss alone."""
+    config = load_config(CodebookConfig, "codebook-default")
+    return CodebookTask(config, data, device), config.batch_size
 
 
 def vocoder_stage(data: Path, device: torch.device, _: Path) -> tuple[Task, int]:
@@ -71,7 +76,8 @@ def vocoder_stage(data: Path, device: torch.device, _: Path) -> tuple[Task, int]
 
 STAGES: dict[str, Callable[[Path, torch.device, Path], tuple[Task, int]]] = {
     "classifier": classifier_stage,
-    "codebook": codebook_stage,
+    "codebook, reconstruction": reconstruction_stage,
+    "codebook, all losses": codebook_stage,
     "vocoder": vocoder_stage,
 }
 
