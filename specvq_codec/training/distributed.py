@@ -47,7 +47,10 @@ def own_device(device: torch.device) -> torch.device:
 
 @contextmanager
 def joined(device: torch.device) -> Iterator[Processes]:
-    """The processes that torchrun started, as one group inside the context."""
+    """The processes that torchrun started, as one group inside the context; a group that is there already is used."""
+    if dist.is_initialized():
+        yield Processes(dist.get_rank(), dist.get_world_size())
+        return
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield Processes()
         return

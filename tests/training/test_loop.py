@@ -242,9 +242,9 @@ import torch
 from test_loop import CONFIG, Line, followed
 from specvq_codec.training.distributed import joined
 from specvq_codec.training.loop import train
-task = Line()
-train(task, CONFIG, Path({run!r}))
 with joined(torch.device("cpu")) as processes:
+    task = Line()
+    train(task, CONFIG, Path({run!r}))
     result = [task.module["first"].weight.item(), followed([processes.rank])]
     Path({run!r}, f"{{processes.rank}}.json").write_text(json.dumps(result))
 """
