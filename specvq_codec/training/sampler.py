@@ -109,6 +109,22 @@ def condition_of(batch: dict[str, Tensor]) -> Condition:
     return Condition(**{name: batch[name] for name in names if name in batch})
 
 
+@torch.no_grad()
+def begin_from_codebook(network: Transformer, vectors: Tensor) -> None:
+    """Let near codes begin with near embeddings and near logits, which is worth much where data are few.
+
+    Args:
+        network: fresh; its embeddings and the weights of its logits become a random projection of the codebook.
+        vectors: of the codebook (K, D).
+    """
+    centred = vectors - vectors.mean(0)
+    centred = centred / centred.square().sum(1).mean().sqrt()  # (K, D), of length 1 in the mean
+    for weight in (network.tok_emb.weight, network.head.weight):
+        std = weight.std()
+        projection = torch.randn(vectors.shape[1], network.config.n_embd, device=vectors.device)
+        weight.copy_(std * centred @ projection)
+
+
 def mean_of_first(values: Tensor, lengths: Tensor) -> Tensor:
     """The mean over those of the values (B, T) that are among the first `lengths` (B,) of their row."""
     counts = torch.arange(values.shape[1], device=values.device) < lengths[:, None]
@@ -152,6 +168,8 @@ class SamplerTask:
             _require_labels(start, labels)
             load_start(self.module.network, start, "sampler", "network.")
         self.codec = load_codec(bundle.path).to(device)
+        if fresh and start is None:
+            begin_from_codebook(self.module.network, self.codec.quantize.embedding.weight)
         self.players: dict[str, nn.Module] = {"sampler": self.module}
         self.networks: tuple[nn.Module, ...] = (self.module.network,)
 

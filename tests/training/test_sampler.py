@@ -17,7 +17,13 @@ from specvq_codec.training.config import load_config
 from specvq_codec.training.data import Clip
 from specvq_codec.training.export import export_sampler
 from specvq_codec.training.loop import LoopConfig
-from specvq_codec.training.sampler import SamplerConfig, SamplerTask, mean_of_first, train_sampler
+from specvq_codec.training.sampler import (
+    SamplerConfig,
+    SamplerTask,
+    begin_from_codebook,
+    mean_of_first,
+    train_sampler,
+)
 from specvq_codec.training.tokens import tokens_path
 
 MODEL = TransformerConfig(n_layer=1, n_head=2, n_embd=32, columns=6, dropout=0.1)
@@ -127,6 +133,18 @@ def test_it_starts_where_another_ended(trained, data, bundle, tmp_path):
     without = dataclasses.replace(once, classes=False, drop=0.0)
     with pytest.raises(UsageError, match="knows 4 other classes than this data's 0"):
         train_sampler(without, data, tmp_path / "none", CPU, bundle.path, start=copy.path)
+
+
+def test_near_codes_begin_with_near_embeddings_and_logits():
+    torch.manual_seed(0)
+    vectors = 5 + torch.randn(64, 3)
+    network = Transformer(TransformerConfig(codebook_size=64, n_layer=1, n_head=2, n_embd=512, columns=6))
+    stds = [weight.std() for weight in (network.tok_emb.weight, network.head.weight)]
+    begin_from_codebook(network, vectors)
+    for weight, std in zip((network.tok_emb.weight, network.head.weight), stds, strict=True):
+        distances = torch.stack([torch.pdist(weight.detach()), torch.pdist(vectors)])
+        assert torch.corrcoef(distances)[0, 1] > 0.98
+        torch.testing.assert_close(weight.std(), std, rtol=0.1, atol=0)
 
 
 def test_what_lies_behind_a_recording_does_not_count(bundle, tmp_path):
