@@ -1,4 +1,4 @@
-"""Sounds that a sampler makes: codes that go on, and codes from nothing."""
+"""Sounds that a sampler makes: codes that go on, codes from nothing, and codes in the place of lost ones."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import torch
 
 from .bitstream import CODEC_RATE, COLUMN_SAMPLES, ROWS, Coding, Header, UsageError
 from .codes import Codes
+from .conditions import condition_for
 from .sampling import Progress, Sampling, generate
 
 if TYPE_CHECKING:
@@ -93,6 +94,35 @@ def inventions(
     nothing = np.empty((0, ROWS), np.int16)
     empty = Codes(nothing, CODEC_RATE, round(seconds * CODEC_RATE), codec.bundle.fingerprint, codec.model)
     return _made(codec, empty, nothing, count, sampling, condition, progress)
+
+
+def concealed(codec: Codec, codes: Codes, seed: int = 0) -> Codes:
+    """Codes whose lost columns are what the codec's sampler makes of those before them.
+
+    Where a sound begins again after a loss, nothing leads to it: the sampler knows only what came before.
+
+    Args:
+        codec: with a sampler that needs neither class nor features.
+        codes: with lost columns, or without.
+        seed: of the random numbers.
+
+    Returns:
+        The same codes, with nothing lost.
+
+    Raises:
+        WeightsError: the bundle has no sampler, or the codes belong to other weights.
+        UsageError: the sampler does not work without a condition.
+    """
+    codec.check(codes)
+    indices = codes.indices.copy()
+    if codes.lost:
+        condition = condition_for(codec.sampler.config, codec.bundle.labels, None, None, codec.device)
+    for first, end in codes.lost:
+        before = max(0, first - codec.sampler.config.columns)
+        prime = torch.from_numpy(indices[before:first].astype("int64")).flatten().to(codec.device)[None]
+        made = generate(codec.sampler, prime, ROWS * (end - before), Sampling(seed=seed), condition)[0]
+        indices[first:end] = made.unflatten(0, (-1, ROWS))[first - before :].cpu().numpy()
+    return dataclasses.replace(codes, indices=indices, lost=())
 
 
 def _made(

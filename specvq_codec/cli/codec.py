@@ -81,6 +81,7 @@ def decode(
     weights: Weights = None,
     vocoder: Annotated[str, typer.Option(help="auto, melgan or griffin-lim.")] = "auto",
     lenient: Annotated[bool, typer.Option(help="Decode what is left of a damaged file, silence for the rest.")] = False,
+    conceal: Annotated[bool, typer.Option(help="As --lenient, but the sampler invents the rest.")] = False,
     device: Device = "auto",
     force: Force = False,
     as_json: Json = False,
@@ -95,7 +96,7 @@ def decode(
         raise BitstreamError(f"{source} is the name of a sound, and decode reads .svq files: specvq encode encodes it.")
     jobs = _jobs(source, target, frozenset({".svq"}), ".wav", force, as_json)
     with progress_bar() as progress:
-        decoder = _Decoder(weights, device, vocoder, lenient, rate, force, progress)
+        decoder = _Decoder(weights, device, vocoder, lenient, conceal, rate, force, progress)
         work = decoder.decode
         done, failed = _run_all(jobs, progress, work, force) if folder else ([work(jobs[0])], [])
     _conclude(done, failed, folder, as_json)
@@ -235,12 +236,13 @@ class _Decoder:
         device: str,
         vocoder: str,
         lenient: bool,
+        conceal: bool,
         rate: str | None,
         force: bool,
         progress: "Progress",
     ) -> None:
         self.weights, self.device, self.vocoder = weights, device, vocoder
-        self.lenient, self.rate, self.force, self.progress = lenient, rate, force, progress
+        self.lenient, self.conceal, self.rate, self.force, self.progress = lenient, conceal, rate, force, progress
         self._codecs: dict[bytes, Codec] = {}
         self._named: Bundle | None = None  # what weights means, once it is known
 
@@ -253,7 +255,7 @@ class _Decoder:
         if self.weights is not None and self._named is None:
             self._named = locate(self.weights)
         bundle = self._named or bundle_of(data)
-        codes = Codes.from_bytes(data, bundle, self.lenient)
+        codes = Codes.from_bytes(data, bundle, self.lenient or self.conceal)
         from ..codec import Codec, output_length  # not sooner: what is no .svq file is told at once
 
         if bundle.fingerprint not in self._codecs:
@@ -261,9 +263,15 @@ class _Decoder:
         codec = self._codecs[bundle.fingerprint]
         started = time.perf_counter()  # as for encoding, loading the networks does not count
         rate = codes.sample_rate if self.rate == "original" else int(self.rate or codec.sample_rate)
-        for first, end in codes.lost:
+        lost = codes.lost
+        if self.conceal and lost:
+            from ..continuation import concealed
+
+            codes = concealed(codec, codes)
+        for first, end in lost:
             seconds = [min(codes.duration, column * COLUMN_SAMPLES / CODEC_RATE) for column in (first, end)]
-            say(f"specvq: {job.source}: lost {seconds[0]:.1f} s to {seconds[1]:.1f} s, silent in the output")
+            instead = "invented" if self.conceal else "silent"
+            say(f"specvq: {job.source}: lost {seconds[0]:.1f} s to {seconds[1]:.1f} s, {instead} in the output")
         length = output_length(codes, rate)
         with SoundWriter(job.target, rate, length, self.force) as writer, ExitStack() as stack:
             task = self.progress.add_task(job.source.name, total=length)
@@ -278,7 +286,7 @@ class _Decoder:
             "bytes": len(data),
             "sample_rate": rate,
             "num_samples": length,
-            "lost_columns": [list(span) for span in codes.lost],
+            "lost_columns": [list(span) for span in lost],
             "elapsed_seconds": time.perf_counter() - started,
         }
 

@@ -107,9 +107,23 @@ def test_damage(specvq, encoded_minute):
     assert "lost 0.0 s to 47.6 s" in done.err
     samples, _ = soundfile.read("out.wav")
     assert len(samples) == 60 * 22_050 and not samples[: 256 * 4096].any() and samples[256 * 4096 :].any()
+    assert "has no sampler" in specvq("decode", "damaged.svq", "concealed.wav", "--conceal", code=4).err
+    assert not Path("concealed.wav").exists()
     Path("cut.svq").write_bytes(data[:-1])
     specvq("decode", "cut.svq", "cut.wav", "--lenient", code=3)  # the first block is damaged, the second cut
     assert not Path("cut.wav").exists()
+
+
+def test_concealment(specvq, encoded_minute, sampler_bundle, monkeypatch):
+    monkeypatch.setattr("specvq_codec.weights.places.DEFAULT", sampler_bundle.path)
+    data = bytearray(encoded_minute.read_bytes())
+    data[60] ^= 4
+    Path("damaged.svq").write_bytes(data)
+    done = specvq("decode", "damaged.svq", "out.wav", "--conceal", "--json")
+    assert json.loads(done.out)["lost_columns"] == [[0, 256]]
+    assert "lost 0.0 s to 47.6 s, invented in the output" in done.err
+    samples, _ = soundfile.read("out.wav")
+    assert len(samples) == 60 * 22_050 and samples[: 200 * 4096].any()
 
 
 @pytest.fixture
