@@ -24,6 +24,7 @@ from .devices import pick_device
 from .models.autoencoder import Autoencoder, AutoencoderConfig
 from .models.melgan import Generator, MelGANConfig
 from .models.transformer import Transformer, TransformerConfig
+from .precision import check_precision, with_precision
 from .sampling import Progress, Sampling
 from .weights import Bundle, locate
 from .windows import COLUMN_SAMPLES, STEP, decode_windows, encode_windows, fade_pieces, mel_chunks, vocode_pieces
@@ -46,23 +47,29 @@ class Codec:
 
     sample_rate = spec.SAMPLE_RATE
 
-    def __init__(self, bundle: Bundle, device: str = "auto", vocoder: str = "auto") -> None:
+    def __init__(
+        self, bundle: Bundle, device: str = "auto", vocoder: str = "auto", sampler_precision: str = "auto"
+    ) -> None:
         """Load the networks.
 
         Args:
             bundle: the weights.
             device: "auto" (CUDA, else MPS, else the CPU), or a torch device.
             vocoder: "melgan", "griffin-lim", or "auto" for the one that sounds better with this bundle.
+            sampler_precision: "float32", "int8" (weights, on the CPU), "bfloat16", or "auto" for the quickest one that
+                was tried on such a device (see `with_precision`). Another one makes another sound of the same seed.
 
         Raises:
             WeightsError: the bundle is damaged, or has no vocoder and "melgan" was asked for.
-            UsageError: there is no such device or vocoder.
+            UsageError: there is no such device, vocoder or precision.
         """
         if vocoder not in VOCODERS:
             raise UsageError(f"There is no vocoder {vocoder!r}: use {', '.join(VOCODERS)}.")
         bundle.verify()
         self.bundle = bundle
         self.device = pick_device(device)
+        check_precision(sampler_precision, self.device)
+        self.sampler_precision = sampler_precision
         self.model = bundle.coding_model()
         autoencoder = _network(Autoencoder, AutoencoderConfig, bundle.autoencoder, bundle, "codebook")
         self.autoencoder = autoencoder.to(self.device).channels_last()
@@ -79,14 +86,18 @@ class Codec:
 
     @classmethod
     def from_pretrained(
-        cls, source: str | PathLike[str] | None = None, device: str = "auto", vocoder: str = "auto"
+        cls,
+        source: str | PathLike[str] | None = None,
+        device: str = "auto",
+        vocoder: str = "auto",
+        sampler_precision: str = "auto",
     ) -> Codec:
         """The codec of a bundle: the default one, a folder, a name, or "hf://owner/name".
 
         Raises:
             WeightsError: there is no such bundle, or it is damaged.
         """
-        return cls(locate(source), device, vocoder)
+        return cls(locate(source), device, vocoder, sampler_precision)
 
     def encode(self, sound: str | PathLike[str] | IO[bytes] | Any, sample_rate: int | None = None) -> Codes:
         """Encode one sound.
@@ -185,7 +196,7 @@ class Codec:
 
     @cached_property
     def sampler(self) -> Transformer:
-        """The network that continues sounds, loaded when it is first asked for.
+        """The network that continues sounds, loaded when it is first asked for, in the codec's precision.
 
         Raises WeightsError if the bundle has none, or a damaged one.
         """
@@ -198,7 +209,7 @@ class Codec:
         for key, parameter in network.named_parameters():
             if not parameter.isfinite().all():
                 raise WeightsError(f"{key} in the sampler of {name} is not finite: get the bundle again.")
-        return network.to(self.device)
+        return with_precision(network.to(self.device), self.sampler_precision)
 
     def continue_codes(
         self,

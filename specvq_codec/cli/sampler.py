@@ -22,6 +22,9 @@ FeatureFiles = Annotated[
     list[Path] | None,
     typer.Option(help="Features of a video (.npy, .npz, .pkl), for a sampler that takes some; one file a stream."),
 ]
+Precision = Annotated[
+    str, typer.Option(help="Of the sampler: float32, int8, bfloat16, or auto for the quickest of the same quality.")
+]
 Vocoder = Annotated[str, typer.Option(help="auto, melgan or griffin-lim.")]
 
 if TYPE_CHECKING:
@@ -58,6 +61,7 @@ def continue_sound(
     features: FeatureFiles = None,
     weights: Weights = None,
     vocoder: Vocoder = "auto",
+    precision: Precision = "auto",
     device: Device = "auto",
     force: Force = False,
     as_json: Json = False,
@@ -75,7 +79,7 @@ def continue_sound(
         from ..sampling import Sampling
 
         sampling = Sampling(top_k, temperature, nucleus, seed)
-        codec = Codec(bundle, device, vocoder)
+        codec = Codec(bundle, device, vocoder, precision)
         condition = _condition(codec, features, label)
         codes = opened if isinstance(opened, Codes) else codec.encode_opened(opened)
         if prime_seconds is not None:
@@ -106,6 +110,7 @@ def generate_sound(
     variants: Variants = 1,
     weights: Weights = None,
     vocoder: Vocoder = "auto",
+    precision: Precision = "auto",
     device: Device = "auto",
     force: Force = False,
     as_json: Json = False,
@@ -121,7 +126,7 @@ def generate_sound(
         from ..weights import locate
 
         sampling = Sampling(top_k, temperature, nucleus, seed)
-        codec = Codec(locate(weights), device, vocoder)
+        codec = Codec(locate(weights), device, vocoder, precision)
         condition = _condition(codec, features, label)
         started = time.perf_counter()
         results = inventions(codec, seconds, variants, sampling, condition, _shown(progress))

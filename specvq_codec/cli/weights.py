@@ -51,7 +51,7 @@ def verify(bundle: Name = None) -> None:
     from ..weights import locate
 
     found = locate(bundle)
-    codec = Codec(found, device="cpu")
+    codec = Codec(found, device="cpu", sampler_precision="float32")
     print(f"{found.name}: intact, {found.fingerprint.hex()}")
     if found.sampler is not None:
         print(f"sampler: intact, {sum(weight.numel() for weight in codec.sampler.parameters())} weights")

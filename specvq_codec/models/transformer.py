@@ -104,8 +104,12 @@ class Attention(nn.Module):
         self.value = nn.Linear(config.n_embd, config.n_embd)
         self.proj = nn.Linear(config.n_embd, config.n_embd)
 
+    def projected(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Queries, keys and values, each (B, t, n_embd)."""
+        return self.query(x), self.key(x), self.value(x)
+
     def forward(self, x: Tensor, cache: Cache | None, layer: int) -> Tensor:
-        heads = (layer(x).unflatten(2, (self.n_head, -1)) for layer in (self.query, self.key, self.value))
+        heads = (part.unflatten(2, (self.n_head, -1)) for part in self.projected(x))
         q, k, v = (part.transpose(1, 2) for part in heads)  # (B, heads, t, depth)
         if cache is None:
             mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True)

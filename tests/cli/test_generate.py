@@ -64,6 +64,15 @@ def test_for_a_class_and_features(place, classes):
     assert "absent.npy cannot be read" in place(*command, "--features", "absent.npy", code=3).err
 
 
+def test_precisions(place, sampler_bundle):
+    command = ["generate", "out.svq", "--temperature", "4", "-f", "--precision"]
+    for name in ("float32", "bfloat16"):
+        place(*command, name)
+        codec = Codec(sampler_bundle, "cpu", sampler_precision=name)
+        assert Codes.load("out.svq", sampler_bundle) == codec.invent_codes(10.0, temperature=4.0)
+    assert "no precision 'int4'" in place(*command, "int4", code=2).err
+
+
 def test_bad_input(place, tiny_bundle):
     assert "This sampler knows no classes" in place("generate", "out.wav", "--class", "dog", code=2).err
     for seconds in ("0", "-1", "nan", "inf"):
