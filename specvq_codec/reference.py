@@ -27,6 +27,7 @@ from .models.vggishish import VGGish, VGGishConfig
 from .spectrogram import HOP_LENGTH, N_MELS
 from .unpickle import read_checkpoint
 from .weights import add_sampler, write_bundle
+from .weights.stored import Precision, Tensors, reduced
 
 __all__ = [
     "classifier_from",
@@ -56,6 +57,7 @@ def import_reference(
     dtype: Literal["float32", "float16"] = "float32",
     sampler: Path | None = None,
     heads: int | None = None,
+    sampler_precision: Precision | None = None,
 ) -> None:
     """Make a weight bundle from the authors' files.
 
@@ -68,6 +70,7 @@ def import_reference(
         sampler: checkpoint of a sampler (`last.ckpt`); without one, sounds cannot be continued. Its classes are called
             by their numbers, since the checkpoint does not name them.
         heads: of the sampler, see `sampler_from`.
+        sampler_precision: of the sampler on disk, see `reduced`; `dtype` if not given.
 
     Raises:
         WeightsError: a file cannot be read or is damaged, a key is missing, unknown, or of the wrong shape, or the
@@ -81,7 +84,7 @@ def import_reference(
     melgan, melgan_tensors = vocoder_from(read_checkpoint(vocoder)) if vocoder else (None, {})
     if sampler:
         network, network_tensors = sampler_from(around, heads)
-        stored = _stored(network_tensors, dtype)
+        stored = _stored(network_tensors, sampler_precision or dtype)
         embedding = "quantize.embedding.weight"
         if not torch.equal(codebook_from(around)[1][embedding], tensors[embedding]):
             raise WeightsError(f"{sampler} was trained with another codebook than {codebook}: leave the codebook out.")
@@ -364,8 +367,5 @@ def _refuse(keys: list[str], complaint: str) -> None:
         )
 
 
-def _stored(tensors: Mapping[str, Tensor], dtype: Literal["float32", "float16"]) -> dict[str, Any]:
-    """Tensors as numpy arrays in the precision of the bundle."""
-    stored = {key: tensor.to(getattr(torch, dtype)) for key, tensor in tensors.items()}
-    _refuse([key for key, tensor in stored.items() if not tensor.isfinite().all()], f"Too large for {dtype} are")
-    return {key: tensor.numpy() for key, tensor in stored.items()}
+def _stored(tensors: Mapping[str, Tensor], precision: Precision) -> Tensors:
+    return reduced({key: tensor.numpy() for key, tensor in tensors.items()}, precision)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from parity import arrays, numbers
+from safetensors.numpy import load_file
 from sampler_cases import CASES as SAMPLERS
 from sampler_cases import checkpoint_state, config_of, two_stage
 from typer.testing import CliRunner
@@ -71,6 +72,13 @@ def test_the_command_imports_a_sampler(checkpoint, tmp_path):
     assert {str(tensor.dtype) for tensor in bundle.tensors("sampler").values()} == {"float16"}
     done = CliRunner().invoke(app, ["weights", "verify", str(tmp_path / "out")])
     assert "sampler: intact, 2" in done.output
+    command[-1:] = ["--sampler-precision", "int8", "-f"]
+    assert CliRunner().invoke(app, command).exit_code == 0
+    kinds = {
+        part: {str(one.dtype) for one in load_file(tmp_path / "out" / f"{part}.safetensors").values()}
+        for part in ("codebook", "sampler")
+    }
+    assert kinds == {"codebook": {"float32"}, "sampler": {"int8", "float16", "float32"}}
     assert "needs a codebook" in CliRunner().invoke(app, ["weights", "import", str(tmp_path / "other")]).output
 
 

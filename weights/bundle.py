@@ -56,7 +56,9 @@ class Bundle:
     labels: tuple[str, ...] = ()
 
     def tensors(self, part: str) -> Tensors:
-        """The tensors of "codebook", "vocoder", "entropy" or "sampler" by name, in the precision they are stored in.
+        """The tensors of "codebook", "vocoder", "entropy" or "sampler" by name.
+
+        They are in the precision they are stored in, but for those of a sampler that are int8, which become float32.
 
         Raises:
             WeightsError: the file is missing or damaged.
@@ -64,9 +66,12 @@ class Bundle:
         from safetensors import SafetensorError
         from safetensors.numpy import load_file
 
+        from .stored import restored
+
         path = self.path / f"{part}.safetensors"
         try:
-            return load_file(path)
+            tensors = load_file(path)
+            return restored(tensors) if part == "sampler" else tensors
         except FileNotFoundError as error:
             raise WeightsError(f"{path} is missing: get the bundle again, or give another with --weights.") from error
         except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:  # the last three: a strange type
@@ -235,7 +240,7 @@ def add_sampler(bundle: Bundle, settings: dict[str, Any], tensors: Tensors, labe
     Args:
         bundle: whose indices the sampler was trained on.
         settings: of the sampler (`dataclasses.asdict` of its configuration).
-        tensors: its tensors by state-dict key, stored in the precision they have.
+        tensors: its tensors by state-dict key, stored in the precision they have, or as `reduced` gives them.
         labels: of the classes that it knows.
 
     Raises:

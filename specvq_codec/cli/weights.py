@@ -72,14 +72,19 @@ def import_bundle(
     half: Annotated[
         bool, typer.Option("--half", help="Half precision: half the size, and a few indices change.")
     ] = False,
+    sampler_precision: Annotated[
+        str | None, typer.Option(help="Of the sampler on disk: float32, float16 or int8; as --half says if not given.")
+    ] = None,
     force: Annotated[bool, typer.Option("--force", "-f", help="Replace a bundle that is there.")] = False,
 ) -> None:
     """Make a bundle from checkpoints of the reference implementation; nothing in them is executed."""
     from ..reference import import_reference
     from ..weights import load_bundle
+    from ..weights.stored import checked_precision
 
     _check_empty(out, force)
-    import_reference(codebook, vocoder, out, name, "float16" if half else "float32", sampler, heads)
+    other = checked_precision(sampler_precision) if sampler_precision is not None else None
+    import_reference(codebook, vocoder, out, name, "float16" if half else "float32", sampler, heads, other)
     say(f"{out}: {load_bundle(out).fingerprint.hex()}")
 
 
@@ -125,16 +130,19 @@ def build(
 def add_sampler_of_run(
     bundle: Annotated[Path, typer.Argument(help="Folder of the bundle whose indices the sampler was trained on.")],
     run: Annotated[Path, typer.Argument(help="Folder of its training run.")],
+    precision: Annotated[str, typer.Option(help="On disk: float32, float16 or int8.")] = "float16",
     force: Annotated[bool, typer.Option("--force", "-f", help="Replace a sampler that is there.")] = False,
 ) -> None:
     """Put a trained sampler into a bundle, whose fingerprint stays."""
     from ..training.export import export_sampler
     from ..weights import load_bundle
+    from ..weights.stored import checked_precision
 
+    stored = checked_precision(precision)
     found = load_bundle(bundle)
     if found.sampler is not None and not force:
         raise UsageError(f"{bundle} has a sampler already: use -f to replace it.")
-    export_sampler(found, run)
+    export_sampler(found, run, stored)
     say(f"{bundle}: {(bundle / 'sampler.safetensors').stat().st_size} bytes of sampler")
 
 

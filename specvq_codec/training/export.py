@@ -15,6 +15,7 @@ from ..audio import array_stream
 from ..bitstream import WeightsError, frequency_tables
 from ..codec import Codec
 from ..weights import Bundle, add_sampler, write_bundle
+from ..weights.stored import Precision, Tensors, reduced
 from .checkpoints import load_checkpoint, read_checkpoint
 from .codebook import CodebookConfig, CodebookModule
 from .data import Clip, Pack
@@ -56,9 +57,9 @@ def export_bundle(
             folder,
             name,
             dataclasses.asdict(codebook[0].model),
-            _half(module.autoencoder.state_dict()),
+            _stored(module.autoencoder),
             dataclasses.asdict(vocoder[0].model),
-            _half(generator.state_dict()),
+            _stored(generator),
             static,
             note,
             default_vocoder,
@@ -71,8 +72,13 @@ def export_bundle(
     return write(out, frequency_tables(counts))
 
 
-def export_sampler(bundle: Bundle, run: Path) -> Bundle:
-    """Put the sampler of a run into a bundle in half precision; the bundle's fingerprint stays.
+def export_sampler(bundle: Bundle, run: Path, precision: Precision = "float16") -> Bundle:
+    """Put the sampler of a run into a bundle; the bundle's fingerprint stays.
+
+    Args:
+        bundle: whose indices the sampler was trained on.
+        run: folder of its training run.
+        precision: of the tensors on disk, see `reduced`.
 
     Raises:
         UsageError: it is no run of a sampler, or the folder cannot be written to.
@@ -87,7 +93,7 @@ def export_sampler(bundle: Bundle, run: Path) -> Bundle:
     module = SamplerModule(about.model)
     _load(module, run)
     settings = dataclasses.asdict(dataclasses.replace(about.model, dropout=0.0))
-    return add_sampler(bundle, settings, _half(module.network.state_dict()), about.labels)
+    return add_sampler(bundle, settings, _stored(module.network, precision), about.labels)
 
 
 def count_indices(codec: Codec, recordings: Iterable[tuple[Clip, Tensor]]) -> npt.NDArray[np.int64]:
@@ -105,5 +111,5 @@ def _load(module: nn.Module, run: Path) -> None:
     load_checkpoint(module, read_checkpoint(path), path)
 
 
-def _half(state: dict[str, Tensor]) -> dict[str, npt.NDArray[np.float16]]:
-    return {key: tensor.contiguous().half().numpy() for key, tensor in state.items()}
+def _stored(network: nn.Module, precision: Precision = "float16") -> Tensors:
+    return reduced({key: tensor.contiguous().numpy() for key, tensor in network.state_dict().items()}, precision)

@@ -4,8 +4,10 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import soundfile
+from safetensors.numpy import load_file
 from tiny import sound
 
 from specvq_codec.weights import load_bundle
@@ -56,6 +58,20 @@ def test_tokenize_train_and_add(specvq, pack):
     continued = ["continue", "out.svq", "--prime", "sounds/0.wav", "--seconds", 1]
     specvq(*continued, "--class", "dog", "--weights", "mine")
     assert "did you mean dog" in specvq(*continued, "-f", "--class", "dig", "--weights", "mine", code=2).err
+
+
+def test_a_sampler_is_stored_in_the_precision_that_is_asked_for(specvq, pack):
+    specvq("data", "tokenize", pack)
+    specvq("train", "sampler", "tiny.toml", "--data", pack, "--out", "run")
+    sizes = {}
+    for precision in ("float32", "float16", "int8"):
+        specvq("weights", "add-sampler", "mine", "run", "-f", "--precision", precision)
+        assert load_file("mine/sampler.safetensors")["head.weight"].dtype == np.dtype(precision)
+        sizes[precision] = Path("mine/sampler.safetensors").stat().st_size
+        assert "sampler: intact" in specvq("weights", "verify", "mine").out
+        specvq("generate", "out.svq", "-f", "--seconds", 1, "--weights", "mine")
+    assert sizes["int8"] < sizes["float16"] < sizes["float32"]
+    assert "not in 'int4'" in specvq("weights", "add-sampler", "mine", "run", "-f", "--precision", "int4", code=2).err
 
 
 def test_without_tokens_training_says_how_to_make_them(specvq, pack):
