@@ -90,9 +90,9 @@ def tiny(config: TransformerConfig) -> Transformer:
     return model
 
 
-def add_tiny_sampler(bundle: Bundle, **settings: Any) -> Bundle:
-    """Give a tiny bundle a tiny random sampler."""
+def add_tiny_sampler(bundle: Bundle, features: str | None = None, **settings: Any) -> Bundle:
+    """Give a tiny bundle a tiny random sampler, which takes features of that kind."""
     config = TransformerConfig(**TINY | {"codebook_size": bundle.autoencoder["codebook_size"]} | settings)
     tensors = {key: tensor.numpy() for key, tensor in tiny(config).state_dict().items()}
     labels = ("bell", "dog", "door", "drum", "rain")[: config.num_classes]
-    return add_sampler(bundle, asdict(config), tensors, labels)
+    return add_sampler(bundle, asdict(config), tensors, labels, features)

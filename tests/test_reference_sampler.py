@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from specvq_codec import Codec, UsageError, WeightsError
 from specvq_codec.cli.app import app
+from specvq_codec.models.resnet50 import ResNet50
 from specvq_codec.models.transformer import Transformer, TransformerConfig
 from specvq_codec.reference import import_reference, sampler_from
 from specvq_codec.sampling import Sampling, generate
@@ -79,6 +80,11 @@ def test_the_command_imports_a_sampler(checkpoint, tmp_path):
         for part in ("codebook", "sampler")
     }
     assert kinds == {"codebook": {"float32"}, "sampler": {"int8", "float16", "float32"}}
+    resnet = tmp_path / "resnet50.pth"
+    torch.save(ResNet50().state_dict(), resnet)
+    done = CliRunner().invoke(app, [*command, "-f", "--video-weights", str(resnet)])
+    assert done.exit_code == 0, done.output
+    assert load_bundle(tmp_path / "out").has("features")
     assert "needs a codebook" in CliRunner().invoke(app, ["weights", "import", str(tmp_path / "other")]).output
 
 

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 Tensors: TypeAlias = "dict[str, npt.NDArray[Any]]"
 
 CONFIG = "config.json"
-PARTS = ("codebook", "vocoder", "entropy")  # and "sampler", which is added to a bundle that is there
+PARTS = ("codebook", "vocoder", "entropy")
+ADDED = ("sampler", "features")  # to a bundle that is there
 BUNDLE_FORMAT = 1
 # What turns an index into a spectrogram; the encoder and the vocoder may change without changing what a file means.
 _MEANING = ("quantize.", "post_quant_conv.", "decoder.", "linear_out.")
@@ -43,6 +44,8 @@ class Bundle:
         default_vocoder: "melgan" or "griffin-lim", whichever its maker found to sound better with these weights.
         sampler: settings of the sampler, as in `TransformerConfig`, or None if it has none.
         labels: of the classes that the sampler knows.
+        features: kind of the features of video that the sampler takes, "pixels" or "resnet50", or None if it takes
+            none or its maker did not say.
     """
 
     name: str
@@ -54,9 +57,10 @@ class Bundle:
     default_vocoder: str
     sampler: dict[str, Any] | None = None
     labels: tuple[str, ...] = ()
+    features: str | None = None
 
     def tensors(self, part: str) -> Tensors:
-        """The tensors of "codebook", "vocoder", "entropy" or "sampler" by name.
+        """The tensors of "codebook", "vocoder", "entropy", "sampler" or "features" (ResNet-50) by name.
 
         They are in the precision they are stored in, but for those of a sampler that are int8, which become float32.
 
@@ -161,6 +165,7 @@ def load_bundle(folder: Path) -> Bundle:
             default_vocoder=config["default_vocoder"],
             sampler=config.get("sampler"),
             labels=tuple(config.get("labels", ())),
+            features=config.get("features"),
         )
         _check_types(bundle)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
@@ -177,6 +182,8 @@ def _check_types(bundle: Bundle) -> None:
         raise ValueError("sampler or labels")
     if len(bundle.labels) != (bundle.sampler or {}).get("num_classes", 0):
         raise ValueError("labels")
+    if not isinstance(bundle.features, str | None):
+        raise ValueError("features")
     if type(bundle.autoencoder["codebook_size"]) is not int:
         raise ValueError("codebook_size")
     if bundle.default_vocoder not in ("griffin-lim", "melgan" if bundle.melgan else ""):
@@ -230,11 +237,17 @@ def write_bundle(
         if tensors:
             files[f"{part}.safetensors"] = save({key: np.ascontiguousarray(tensors[key]) for key in tensors})
     files[CONFIG] = (json.dumps(config, indent=1) + "\n").encode()
-    absent = [f"{part}.safetensors" for part in (*PARTS, "sampler") if f"{part}.safetensors" not in files]
+    absent = [f"{part}.safetensors" for part in (*PARTS, *ADDED) if f"{part}.safetensors" not in files]
     return _replaced(folder, files, absent)
 
 
-def add_sampler(bundle: Bundle, settings: dict[str, Any], tensors: Tensors, labels: Sequence[str] = ()) -> Bundle:
+def add_sampler(
+    bundle: Bundle,
+    settings: dict[str, Any],
+    tensors: Tensors,
+    labels: Sequence[str] = (),
+    features: str | None = None,
+) -> Bundle:
     """Put a sampler into a bundle, or another one in its place; the bundle's fingerprint stays.
 
     Args:
@@ -242,6 +255,7 @@ def add_sampler(bundle: Bundle, settings: dict[str, Any], tensors: Tensors, labe
         settings: of the sampler (`dataclasses.asdict` of its configuration).
         tensors: its tensors by state-dict key, stored in the precision they have, or as `reduced` gives them.
         labels: of the classes that it knows.
+        features: kind of the features of video that it takes.
 
     Raises:
         UsageError: the folder cannot be written to.
@@ -251,11 +265,23 @@ def add_sampler(bundle: Bundle, settings: dict[str, Any], tensors: Tensors, labe
 
     config = json.loads((bundle.path / CONFIG).read_text(encoding="utf-8"))
     config["sampler"], config["labels"] = json.loads(json.dumps(settings)), list(labels)
+    config["features"] = features
     files = {
         "sampler.safetensors": save({key: np.ascontiguousarray(tensors[key]) for key in tensors}),
         CONFIG: (json.dumps(config, indent=1) + "\n").encode(),
     }
     return _replaced(bundle.path, files, [])
+
+
+def add_features(bundle: Bundle, tensors: Tensors) -> Bundle:
+    """Put the ResNet-50 that features of video are computed with into a bundle; the bundle's fingerprint stays.
+
+    Raises:
+        UsageError: the folder cannot be written to.
+    """
+    from safetensors.numpy import save
+
+    return _replaced(bundle.path, {"features.safetensors": save(tensors)}, [])
 
 
 def _replaced(folder: Path, files: dict[str, bytes], absent: Sequence[str]) -> Bundle:

@@ -39,6 +39,7 @@ def show(bundle: Name = None) -> None:
             "melgan": found.melgan,
             "sampler": found.sampler,
             "labels": found.labels,
+            "features": found.features,
             "bytes": sizes,
         }
     )
@@ -75,16 +76,26 @@ def import_bundle(
     sampler_precision: Annotated[
         str | None, typer.Option(help="Of the sampler on disk: float32, float16 or int8; as --half says if not given.")
     ] = None,
+    video_weights: Annotated[
+        str | None, typer.Option(help="ResNet-50 for features of video: a file, or an address with #sha256=.")
+    ] = None,
     force: Annotated[bool, typer.Option("--force", "-f", help="Replace a bundle that is there.")] = False,
 ) -> None:
     """Make a bundle from checkpoints of the reference implementation; nothing in them is executed."""
     from ..reference import import_reference
-    from ..weights import load_bundle
+    from ..weights import add_features, load_bundle
     from ..weights.stored import checked_precision
 
     _check_empty(out, force)
+    resnet = None
+    if video_weights is not None:
+        from ..features import load_resnet50
+
+        resnet = load_resnet50(video_weights)
     other = checked_precision(sampler_precision) if sampler_precision is not None else None
     import_reference(codebook, vocoder, out, name, "float16" if half else "float32", sampler, heads, other)
+    if resnet is not None:
+        add_features(load_bundle(out), {key: tensor.numpy() for key, tensor in resnet.state_dict().items()})
     say(f"{out}: {load_bundle(out).fingerprint.hex()}")
 
 

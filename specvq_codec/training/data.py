@@ -91,6 +91,7 @@ class Pack:
         kind: "sound", or "mels" for a pack of spectrograms, which has no waveforms.
         clips: the recordings of the split.
         labels: the labels of all splits, sorted.
+        feature_kind: "pixels" or "resnet50" (see features.py), or None if there are no features, or others.
     """
 
     def __init__(self, folder: Path, split: str | None, device: torch.device | None = None) -> None:
@@ -105,6 +106,7 @@ class Pack:
             store = _mapped(folder / STORES[self.kind].file, STORES[self.kind])
             if max(clip.start + clip.length for clip in clips) > len(store):
                 raise ValueError("recordings end beyond the file")
+            self.feature_kind: str | None = about.get("feature_kind")
             self._features = None
             if "feature_width" in about:
                 width = (FEATURE_FRAMES, int(about["feature_width"]))

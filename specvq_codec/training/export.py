@@ -93,7 +93,7 @@ def export_sampler(bundle: Bundle, run: Path, precision: Precision = "float16") 
     module = SamplerModule(about.model)
     _load(module, run)
     settings = dataclasses.asdict(dataclasses.replace(about.model, dropout=0.0))
-    return add_sampler(bundle, settings, _stored(module.network, precision), about.labels)
+    return add_sampler(bundle, settings, _stored(module.network, precision), about.labels, about.features)
 
 
 def count_indices(codec: Codec, recordings: Iterable[tuple[Clip, Tensor]]) -> npt.NDArray[np.int64]:

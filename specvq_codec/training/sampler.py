@@ -62,18 +62,20 @@ class About(NamedTuple):
         model: the network.
         labels: of its classes.
         fingerprint: of the weights whose indices it was trained on.
+        features: kind of the features of video that it takes, if it takes some and the pack says so.
     """
 
     model: TransformerConfig
     labels: tuple[str, ...]
     fingerprint: bytes
+    features: str | None = None
 
     def write(self, run: Path) -> None:
         """Put it into a run's folder. UsageError if the run that is there is of something else."""
         if (run / "last.pt").exists() and read_about(run) != self:
             raise UsageError(f"{run} is a run of another network, or of other tokens: name another folder (--out).")
         run.mkdir(parents=True, exist_ok=True)
-        about = {"model": asdict(self.model), "labels": self.labels, "fingerprint": self.fingerprint.hex()}
+        about = self._asdict() | {"model": asdict(self.model), "fingerprint": self.fingerprint.hex()}
         write_file(run / ABOUT, (json.dumps(about, indent=1) + "\n").encode(), force=True)
 
 
@@ -83,7 +85,7 @@ def read_about(run: Path) -> About:
     try:
         about = json.loads(path.read_text(encoding="utf-8"))
         model = fill(TransformerConfig, about["model"], str(path))
-        return About(model, tuple(about["labels"]), bytes.fromhex(about["fingerprint"]))
+        return About(model, tuple(about["labels"]), bytes.fromhex(about["fingerprint"]), about.get("features"))
     except FileNotFoundError as error:
         raise UsageError(f"{run} is not the run of a sampler: train one, with specvq train sampler.") from error
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -162,7 +164,8 @@ class SamplerTask:
         self._classes = {
             tokens: tokens.pack.label_indices() for tokens in (self.train_tokens, self.valid_tokens) if config.classes
         }
-        self.about = About(model, labels, bundle.fingerprint)
+        kind = self.train_tokens.pack.feature_kind if features else None
+        self.about = About(model, labels, bundle.fingerprint, kind)
         self.module = SamplerModule(model).to(device)
         if fresh and start is not None:
             _require_labels(start, labels)
