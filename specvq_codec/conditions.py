@@ -22,6 +22,7 @@ from .models.transformer import Condition, TransformerConfig
 Features = npt.NDArray[np.float32]
 
 CLIP_FRAMES = 215  # in ten seconds
+CLIP_RATE = 21.5  # a second
 KEPT_FRAMES = 212  # in the 9.85 s that a sampler's window lasts
 _NAMED = "features"  # the array to take from an .npz file that has several
 _NEAR = 3  # class names that an error suggests
@@ -128,7 +129,8 @@ def condition_for(
     Args:
         config: of the sampler.
         labels: of its classes.
-        features: (T, D) of a video's frames at 21.5 a second, or exactly as many as the sampler takes.
+        features: (T, D) of a video's frames at 21.5 a second, or exactly as many as the sampler takes. A video that is
+            shorter than ten seconds is seen again from its beginning, as in the reference's demonstration.
         label: of a class, or its number.
         device: where the tensors are to be.
 
@@ -153,7 +155,7 @@ def condition_for(
                 "compute them with the network that it was trained with."
             )
         if len(features) != config.feature_frames:
-            features = ten_seconds(features)[frame_indices(KEPT_FRAMES, config.feature_frames)]
+            features = ten_seconds(features, repeat=True)[frame_indices(KEPT_FRAMES, config.feature_frames)]
         rows = torch.from_numpy(np.ascontiguousarray(features))[None].to(device)
     if label is not None:
         classes = torch.tensor([class_number(label, labels)], device=device)

@@ -22,6 +22,13 @@ FeatureFiles = Annotated[
     list[Path] | None,
     typer.Option(help="Features of a video (.npy, .npz, .pkl), for a sampler that takes some; one file a stream."),
 ]
+Video = Annotated[Path | None, typer.Option(help="A video to invent the sound of its first ten seconds for.")]
+VideoWeights = Annotated[
+    str | None, typer.Option(help="ResNet-50 for features of the video: a file, or an address with #sha256=.")
+]
+Mux = Annotated[
+    Path | None, typer.Option(help="Also write the video with its new sound: .mp4, .m4v, .mov, .mkv or .webm.")
+]
 Precision = Annotated[
     str, typer.Option(help="Of the sampler: float32, int8, bfloat16, or auto for the quickest of the same quality.")
 ]
@@ -35,6 +42,7 @@ if TYPE_CHECKING:
     from ..audio import SoundStream
     from ..codec import Codec
     from ..codes import Codes
+    from ..conditions import Features
     from ..models.transformer import Condition
     from ..weights import Bundle
 
@@ -80,7 +88,7 @@ def continue_sound(
 
         sampling = Sampling(top_k, temperature, nucleus, seed)
         codec = Codec(bundle, device, vocoder, precision)
-        condition = _condition(codec, features, label)
+        condition = _condition(codec, _loaded(features), label)
         codes = opened if isinstance(opened, Codes) else codec.encode_opened(opened)
         if prime_seconds is not None:
             codes = codes.beginning(prime_seconds)
@@ -100,8 +108,13 @@ def continue_sound(
 
 def generate_sound(
     target: Target,
-    seconds: Annotated[float, typer.Option(help="How long it is to be.")] = 10.0,
+    seconds: Annotated[
+        float | None, typer.Option(help="How long it is to be; 10, or as long as the video, if that is shorter.")
+    ] = None,
     label: Label = None,
+    video: Video = None,
+    video_weights: VideoWeights = None,
+    mux: Mux = None,
     features: FeatureFiles = None,
     top_k: TopK = None,
     temperature: Temperature = 1.0,
@@ -115,36 +128,62 @@ def generate_sound(
     force: Force = False,
     as_json: Json = False,
 ) -> None:
-    """Invent a sound, of a class, for features of a video, or any."""
+    """Invent a sound, of a class, for a video or features of one, or any."""
     targets = _targets(target, None, variants, force, as_json)
-    if not 0 < seconds < float("inf"):
+    muxed = _muxed(mux, video, variants, force)
+    if video is not None and features:
+        raise UsageError("--video and --features both tell what is seen: give one of them.")
+    if seconds is not None and not 0 < seconds < float("inf"):
         raise UsageError(f"--seconds must be above 0, not {seconds:g}: it tells how long the sound is to be.")
     with progress_bar() as progress:
         from ..codec import Codec
+        from ..conditions import CLIP_RATE
         from ..continuation import inventions
         from ..sampling import Sampling
         from ..weights import locate
 
         sampling = Sampling(top_k, temperature, nucleus, seed)
-        codec = Codec(locate(weights), device, vocoder, precision)
-        condition = _condition(codec, features, label)
+        bundle = locate(weights)
+        seen = _loaded(features) if video is None else _seen(video, bundle, video_weights, device)
+        if seconds is None:
+            seconds = 10.0 if video is None or seen is None else len(seen) / CLIP_RATE
+        codec = Codec(bundle, device, vocoder, precision)
+        condition = _condition(codec, seen, label)
         started = time.perf_counter()
         results = inventions(codec, seconds, variants, sampling, condition, _shown(progress))
         elapsed = time.perf_counter() - started
         for path, result in zip(targets, results, strict=True):
             _write(codec, result, path, force)
+        for number, path in enumerate(muxed):
+            from ..muxing import replace_sound
+
+            replace_sound(str(video), path, codec.decode(results[number]), codec.sample_rate, force)
     length = results[0].duration
     if as_json:
-        print_json({"outputs": targets, "seconds": length, "seed": seed, "sampling_seconds": elapsed})
+        print_json({"outputs": targets, "videos": muxed, "seconds": length, "seed": seed, "sampling_seconds": elapsed})
     else:
-        say(f"{', '.join(targets)}: {length:.2f} s, sampled in {elapsed:.2f} s")
+        say(f"{', '.join(targets + muxed)}: {length:.2f} s, sampled in {elapsed:.2f} s")
 
 
-def _condition(codec: "Codec", features: list[Path] | None, label: str | None) -> "Condition":
-    from ..conditions import condition_for, load_features
+def _loaded(features: list[Path] | None) -> "Features | None":
+    from ..conditions import load_features
 
-    found = load_features(*features) if features else None
-    return condition_for(codec.sampler.config, codec.bundle.labels, found, label, codec.device)
+    return load_features(*features) if features else None
+
+
+def _seen(video: Path, bundle: "Bundle", video_weights: str | None, device: str) -> "Features":
+    """The features of a video that a bundle's sampler takes."""
+    from ..devices import pick_device
+    from ..features import features_of_sampler, features_of_video, make_extractor
+
+    kind = features_of_sampler(bundle)
+    return features_of_video(video, make_extractor(kind, video_weights, bundle, pick_device(device)))
+
+
+def _condition(codec: "Codec", features: "Features | None", label: str | None) -> "Condition":
+    from ..conditions import condition_for
+
+    return condition_for(codec.sampler.config, codec.bundle.labels, features, label, codec.device)
 
 
 def _shown(progress: "Progress") -> "Callable[[int, int], None]":
@@ -160,7 +199,7 @@ def _targets(target: str, prime: str | None, count: int, force: bool, as_json: b
     if target == "-" and (as_json or count > 1):
         raise UsageError("The standard output takes one result and nothing else: name a file.")
     path = Path(target)
-    targets = [target] if count == 1 else [str(path.with_stem(f"{path.stem}-{i + 1}")) for i in range(count)]
+    targets = _numbered(target, count)
     for one in map(Path, targets):
         check_output(one, force)
         if prime is not None and one.exists() and Path(prime).exists() and one.samefile(prime):
@@ -170,6 +209,29 @@ def _targets(target: str, prime: str | None, count: int, force: bool, as_json: b
 
         check_suffix(target)
     return targets
+
+
+def _muxed(mux: Path | None, video: Path | None, count: int, force: bool) -> list[str]:
+    """The videos to write, all of which can be written."""
+    if mux is None:
+        return []
+    if video is None:
+        raise UsageError("--mux writes the video of --video with its new sound: give --video, too.")
+    from ..files import check_output
+    from ..muxing import check_video_suffix
+
+    check_video_suffix(mux)
+    targets = _numbered(str(mux), count)
+    for one in map(Path, targets):
+        check_output(one, force)
+        if one.exists() and video.exists() and one.samefile(video):
+            raise UsageError(f"{one} would be written over what is read: name another file.")
+    return targets
+
+
+def _numbered(target: str, count: int) -> list[str]:
+    path = Path(target)
+    return [target] if count == 1 else [str(path.with_stem(f"{path.stem}-{i + 1}")) for i in range(count)]
 
 
 def _opened(prime: str, weights: str | None, stack: ExitStack) -> "tuple[Bundle, Codes | SoundStream]":
