@@ -8,7 +8,7 @@ import typer
 
 from ..bitstream.errors import UsageError
 from .codec import Device, Force, Json, Weights
-from .report import print_json, say, with_progress
+from .report import print_json, print_table, say, with_progress
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -190,22 +190,8 @@ def _located(weights: list[str] | None) -> "list[Bundle]":
 
 
 def _print_section(section: "Section") -> None:
-    """A table that Markdown understands."""
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(box=box.MARKDOWN)
-    table.add_column(section.domain)
-    for heading in COLUMNS:
-        table.add_column(heading, justify="right")
-    for row in section.rows:
-        table.add_row(row.name, *_cells(row))
-    console = Console(width=240, no_color=True, highlight=False)
-    with console.capture() as capture:
-        console.print(table)
     print(f"\n{section.domain}: {section.recordings} recordings, {section.seconds / 60:.1f} min\n")
-    print(capture.get().strip())
+    print_table([section.domain, *COLUMNS], [[row.name, *_cells(row)] for row in section.rows])
 
 
 def _cells(row: "Row") -> list[str]:

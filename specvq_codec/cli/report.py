@@ -1,8 +1,8 @@
-"""What commands tell: messages and progress on stderr, JSON on stdout."""
+"""What commands tell: messages and progress on stderr, JSON and tables on stdout."""
 
 import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -20,6 +20,23 @@ def say(text: str) -> None:
 def print_json(values: Any) -> None:
     """A result for programs."""
     print(json.dumps(values, indent=1, allow_nan=False), flush=True)
+
+
+def print_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """A table that Markdown understands, on stdout; all columns but the first are numbers."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=box.MARKDOWN)
+    for place, heading in enumerate(headings):
+        table.add_column(heading, justify="right" if place else "left")
+    for row in rows:
+        table.add_row(*row)
+    console = Console(width=240, no_color=True, highlight=False)
+    with console.capture() as capture:
+        console.print(table)
+    print(capture.get().strip())
 
 
 @contextmanager
