@@ -15,6 +15,7 @@ from ..training.losses import gradient_energy, multi_resolution_stft
 __all__ = [
     "gradient_energy",
     "log_mel_l1",
+    "mean_and_error",
     "normalised_entropy",
     "stft_distance",
     "stoi",
@@ -96,3 +97,9 @@ def normalised_entropy(counts: Tensor) -> float:
     share = counts.double() / counts.sum(1, keepdim=True).clamp(min=1)
     bits = -torch.special.xlogy(share, share).sum(1) / torch.log(torch.tensor(2.0, dtype=torch.float64))
     return float(bits.mean()) / float(torch.log2(torch.tensor(counts.shape[1], dtype=torch.float64)))
+
+
+def mean_and_error(values: Tensor) -> tuple[float, float | None]:
+    """The mean of values (N,), N >= 1, and its standard error; None for a single value."""
+    error = float(values.double().std()) / len(values) ** 0.5 if len(values) > 1 else None
+    return float(values.double().mean()), error

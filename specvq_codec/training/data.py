@@ -151,6 +151,11 @@ class Pack:
         shortest = max(min_frames * spec.HOP_LENGTH, spec.N_FFT)
         return spec.log_mel(F.pad(self.waveform(clip), (0, max(0, shortest - clip.length)))).half()
 
+    @property
+    def has_features(self) -> bool:
+        """Whether the recordings have features of video."""
+        return self._features is not None
+
     def features(self, clip: Clip) -> Tensor:
         """The features of a recording's video, float32 (215, D), on the device. UsageError if the pack has none."""
         if self._features is None:

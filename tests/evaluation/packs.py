@@ -1,6 +1,7 @@
-"""A small pack of synthetic sound for the tests of this folder."""
+"""Small packs of synthetic sound for the tests of this folder."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,16 +16,23 @@ CLIPS = (  # split, domain, seconds
     ("test", "speech", 1.1),
     ("test", "speech", 0.3),
 )
+LABELLED = (  # and a label; the tiny sampler knows all but "unheard"
+    ("test", "music", 2.5, "bell"),
+    ("test", "music", 0.9, "bell"),
+    ("test", "sound", 1.7, "dog"),
+    ("test", "sound", 0.5, "unheard"),
+)
 
 
-def write_pack(folder: Path) -> Path:
+def write_pack(folder: Path, recordings: Sequence[tuple] = CLIPS) -> Path:
     """Write the pack and return its folder."""
     folder.mkdir()
     clips, parts, start = [], [], 0
-    for number, (split, domain, seconds) in enumerate(CLIPS):
+    for number, (split, domain, seconds, *label) in enumerate(recordings):
         samples = sound(seconds, seed=number)
         name = f"{number}.wav"
         clips.append({"path": name, "split": split, "domain": domain, "start": start, "length": len(samples)})
+        clips[-1]["label"] = "".join(label)
         parts.append(np.round(samples * 32768).astype("<i2"))
         start += len(samples)
     (folder / "samples.i16").write_bytes(np.concatenate(parts).tobytes())
