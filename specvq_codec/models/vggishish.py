@@ -94,13 +94,21 @@ class VGGish(nn.Module):
         """The last activations of every resolution: see `Features.taps`."""
         return self.features.taps(x)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def hidden(self, x: Tensor) -> Tensor:
+        """What the logits are a linear function of: (B, hidden), at least 0."""
         h = F.adaptive_avg_pool2d(self.features(x), self.config.pooled).flatten(1)
-        for layer in self.classifier:
+        for layer in list(self.classifier)[:-1]:
             if isinstance(layer, nn.Linear):  # not a layer of its own, which would change the names of the others
                 h = F.dropout(h, self.config.dropout, self.training)
             h = layer(h)
         return h
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """The logits (B, num_classes) that follow from `hidden`."""
+        return self.classifier[-1](F.dropout(hidden, self.config.dropout, self.training))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.logits(self.hidden(x))
 
 
 @torch.no_grad()

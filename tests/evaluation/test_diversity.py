@@ -1,0 +1,102 @@
+"""Fidelity and diversity: the measures on numbers whose answer is known, and what top-X does to them."""
+
+import math
+
+import pytest
+import torch
+from packs import write_pack
+from sampler_cases import add_tiny_sampler
+from tiny import write_tiny_bundle
+
+from specvq_codec import Codec, UsageError
+from specvq_codec.classifiers import Classifier
+from specvq_codec.evaluation.conditioning import Conditioning
+from specvq_codec.evaluation.diversity import ORIGINALS, OTHERS, pairwise_difference, trade_off
+from specvq_codec.evaluation.relevance import divergences, frechet_distance, verdict
+from specvq_codec.models.vggishish import VGGish, VGGishConfig
+from specvq_codec.training.data import Pack
+
+RECORDINGS = [("test", "sound", 1.2, label) for label in ("bell", "dog", "bell", "")]
+
+
+@pytest.fixture(scope="module")
+def classifier() -> Classifier:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = VGGish(VGGishConfig((8, 8), (1, 1), hidden=16, num_classes=3, pooled=(2, 2))).eval()
+        for parameter in network.requires_grad_(False).parameters():
+            parameter.mul_(2)  # so that verdicts differ
+    return Classifier(network, torch.full((80,), 0.5), torch.full((80,), 0.1), ("a", "b", "c"))
+
+
+@pytest.fixture(scope="module")
+def known(tmp_path_factory) -> Conditioning:
+    bundle = write_tiny_bundle(tmp_path_factory.mktemp("bundles") / "tiny")
+    codec = Codec(add_tiny_sampler(bundle, num_classes=2, optional=True), "cpu", "griffin-lim")
+    return Conditioning(codec, Pack(write_pack(tmp_path_factory.mktemp("packs") / "pack", RECORDINGS), "test"))
+
+
+def test_divergence_of_distributions():
+    half, sure = torch.tensor([[0.5, 0.5]]).double(), torch.tensor([[1.0, 0.0]]).double()
+    assert float(divergences(half, half)) == pytest.approx(0.0, abs=1e-5)
+    assert float(divergences(sure, half)) == pytest.approx(math.log(2), abs=1e-5)
+    assert 5 < float(divergences(half, sure)) < 10  # would be infinite without the reference's 1e-6
+    both = divergences(torch.cat([half, sure]), torch.cat([half, half]))
+    assert both.shape == (2,)
+
+
+def test_frechet_distance_of_normal_distributions():
+    generator = torch.Generator().manual_seed(0)
+    one = torch.randn(200, 3, generator=generator).double()
+    assert frechet_distance(one, one) == pytest.approx(0.0, abs=1e-9)
+    assert frechet_distance(one, one + torch.tensor([1.0, 2.0, 0.0])) == pytest.approx(5.0)
+    mean = one.mean(0)
+    wider = (one - mean) * 3 + mean  # standard deviations s and 3 s along every axis
+    assert frechet_distance(one, wider) == pytest.approx(4 * float(one.var(0).sum()))
+    other = torch.randn(150, 3, generator=generator).double() @ torch.randn(3, 3, generator=generator).double()
+    first, second = (torch.cov(features.T) for features in (one, other))
+    root = torch.linalg.eigvals(first @ second).sqrt().sum().real  # the trace of the root of the product
+    expected = (mean - other.mean(0)).square().sum() + first.trace() + second.trace() - 2 * root
+    assert frechet_distance(one, other) == pytest.approx(float(expected))
+    assert frechet_distance(other, one) == pytest.approx(float(expected))
+
+
+def test_a_verdict_is_the_classifiers(classifier):
+    mels = torch.rand(2, 80, 32, generator=torch.Generator().manual_seed(0))
+    found = verdict(classifier, mels)
+    expected = classifier.network(((mels - 0.5) / 0.1)[:, None]).softmax(1)
+    assert torch.allclose(found.probabilities, expected.double(), atol=1e-6)
+    assert found.hidden.shape == (2, 16) and found.hidden.min() >= 0
+
+
+def test_difference_of_pairs():
+    mels = torch.stack([torch.full((80, 10), value) for value in (0.1, 0.2, 0.4)])
+    assert pairwise_difference(mels) == pytest.approx(20.0, rel=1e-4)  # 10, 20 and 30 dB
+
+
+def test_more_indices_to_draw_from_give_more_diversity(known, classifier):
+    originals, others, *points = trade_off(known, classifier, known.pack.clips, 1.0, (1, 4, 64), 2)
+    assert [point.top_k for point in (originals, others, *points)] == [None, None, 1, 4, 64]
+    assert [originals.name, others.name, points[0].name] == [ORIGINALS, OTHERS, "new, class"]
+    assert points[0].difference == 0.0 < points[1].difference and points[0].indices < points[2].indices
+    assert originals.difference is not None and others.fid is None  # two of the originals are bells
+    assert all(point.mkl_error is not None and point.fid > 0 for point in points)
+    again = trade_off(known, classifier, known.pack.clips, 1.0, (4,), 2)
+    assert again == [originals, others, points[1]]
+    assert trade_off(known, classifier, known.pack.clips, 1.0, (4,), 2, seed=9)[2] != points[1]
+
+
+def test_originals_decoded_without_loss_have_no_distance(known, classifier, monkeypatch):
+    def lossless(sound):
+        return torch.from_numpy(known.codec.spectrogram(known.codec.encode(sound)))
+
+    monkeypatch.setattr("specvq_codec.evaluation.diversity.spectrogram_of", lossless)
+    originals, others, _ = trade_off(known, classifier, known.pack.clips, 1.0, (1,), 2)
+    assert originals.mkl == pytest.approx(0.0, abs=1e-5) and originals.fid == pytest.approx(0.0, abs=1e-6)
+    assert others.mkl > 0.001
+
+
+def test_too_little_to_compare(known, classifier):
+    for clips, seconds in ((known.pack.clips[:1], 1.0), (known.pack.clips, 0.1)):
+        with pytest.raises(UsageError, match="of a column"):
+            trade_off(known, classifier, clips, seconds, (1,), 2)
