@@ -68,6 +68,14 @@ def _load(path: Path) -> Features:
     return features
 
 
+def kind_of_features(path: Path) -> str | None:
+    """What an .npz file says of which kind its features are (see features.py), None if it says nothing."""
+    if path.suffix != ".npz":
+        return None
+    with np.load(path, allow_pickle=False) as archive:
+        return str(archive["kind"]) if "kind" in archive.files else None
+
+
 def _from_archive(archive: Any) -> npt.NDArray[Any]:
     with archive:
         names = archive.files

@@ -9,12 +9,14 @@ There are two kinds. Both give one row of numbers for each of 21.5 pictures a se
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -22,6 +24,7 @@ from torch import Tensor
 from .bitstream.errors import SpecVQError, UsageError, WeightsError
 from .conditions import CLIP_FRAMES, Features
 from .downloads import fetch, is_url
+from .files import write_file
 from .models.resnet50 import FEATURE_DEPTH, ResNet50
 from .unpickle import read_checkpoint
 from .video import FRAME_RATE, Frame, read_frames
@@ -63,13 +66,13 @@ def features_of_sampler(bundle: Bundle) -> str:
     return kind
 
 
-def features_of_video(path: str | PathLike[str], extract: Extractor, limit: int | None = CLIP_FRAMES) -> Features:
-    """Features (T, D), float32, of a clip's pictures, or of its first ten seconds' (T <= 215).
+def features_of_video(path: str | PathLike[str], extract: Extractor) -> Features:
+    """Features (T, D), float32, of the pictures of a clip's first ten seconds, T <= 215.
 
     Raises:
         SpecVQError: what `read_frames` tells; or the clip does not last as long as a column of indices.
     """
-    features = extract(read_frames(path, limit))
+    features = extract(read_frames(path, CLIP_FRAMES))
     if len(features) < _LEAST:
         raise SpecVQError(
             f"{path} lasts {float(len(features) / FRAME_RATE):.2f} s, and at least {float(_LEAST / FRAME_RATE):.2f} s "
@@ -115,6 +118,16 @@ def pixels(frames: Iterable[Frame]) -> Features:
         rows.append(F.adaptive_avg_pool2d(grey[None], PIXEL_SIDE).flatten() / 127.5 - 1.0)
     greys = torch.stack(rows)  # (T, 256)
     return torch.cat([greys, greys.diff(dim=0, prepend=greys[:1])], dim=1).numpy()
+
+
+def save_features(path: Path, features: Features, kind: str, force: bool = False) -> None:
+    """Write features to an .npz file that says of which kind they are (see `conditions.kind_of_features`).
+
+    Raises UsageError if the file exists and `force` is not set, or cannot be written.
+    """
+    file = io.BytesIO()
+    np.savez(file, features=features, kind=np.array(kind))
+    write_file(path, file.getvalue(), force)
 
 
 @torch.inference_mode()

@@ -5,6 +5,9 @@ from typing import Annotated
 
 import typer
 
+from ..bitstream.errors import SpecVQError
+from .codec import Device, Force
+from .places import Job, jobs_below, make_folder
 from .report import say, with_progress
 
 app = typer.Typer(help="Prepare sound for training.", no_args_is_help=True)
@@ -17,7 +20,8 @@ def pack(
     ],
     out: Annotated[Path, typer.Argument(help="Folder of the pack.")],
     features: Annotated[
-        list[str] | None, typer.Option(help="A folder of features of video to pack, too, for VAS and VGGSound.")
+        list[str] | None,
+        typer.Option(help="A folder of features of video to pack, too; for VAS and VGGSound its name alone."),
     ] = None,
 ) -> None:
     """Decode and resample all sounds below a folder once, into one memory-mapped file.
@@ -31,6 +35,41 @@ def pack(
         say(f"specvq: skipped {line}")
     hours = packed.seconds / 3600
     say(f"{out}: {len(packed.clips)} recordings, {hours:.2f} h; {len(packed.skipped)} skipped")
+
+
+@app.command()
+def features(
+    clips: Annotated[Path, typer.Argument(help="A video, or a folder with all videos below it.")],
+    out: Annotated[Path, typer.Argument(help="Folder for a NAME.npz of each.")],
+    kind: Annotated[str, typer.Option(help="pixels, or resnet50 as the reference's.")],
+    video_weights: Annotated[
+        str | None, typer.Option(help="ResNet-50: a file, or an address with #sha256= and its checksum.")
+    ] = None,
+    device: Device = "auto",
+    force: Force = False,
+) -> None:
+    """Compute features of the first ten seconds of videos, for training a sampler that sees."""
+    from ..devices import pick_device
+    from ..features import features_of_video, make_extractor, save_features
+    from ..files import check_output
+    from ..video import VIDEO_SUFFIXES
+
+    jobs = [Job(clips, out / f"{clips.stem}.npz")]
+    if clips.is_dir():
+        jobs = jobs_below(clips, out, VIDEO_SUFFIXES, ".npz")
+    extract = make_extractor(kind, video_weights, device=pick_device(device))
+    failed: list[SpecVQError] = []
+    for job in with_progress(jobs, len(jobs), "looking"):
+        try:
+            make_folder(job.target.parent)
+            check_output(job.target, force)
+            save_features(job.target, features_of_video(job.source, extract), kind, force)
+        except SpecVQError as error:
+            say(f"specvq: {job.source}: {error}")
+            failed.append(error)
+    say(f"{out}: features of {len(jobs) - len(failed)} videos; {len(failed)} could not be done")
+    if failed:
+        raise typer.Exit(max(error.exit_code for error in failed))
 
 
 @app.command()

@@ -5,7 +5,7 @@ A pack is a folder:
     index.json      for each recording its path, split, domain, label, and where it lies in
     samples.i16     mono sound at 22 050 Hz, 16 bit, all recordings one after another; or
     mels.f16        log-mel spectrograms in [0, 1], half precision, 80 numbers a frame, all recordings one after another
-    features.f16    where asked for: features of the video, half precision, 215 rows a recording
+    features.f16    where asked for: features of the video, half precision, 215 rows a recording, ten seconds
 
 While it is being made there are `packing.*` instead: what is done so far, and a journal of it.
 """
@@ -26,10 +26,10 @@ from numpy.typing import NDArray
 
 from .. import spectrogram as spec
 from ..bitstream.errors import SpecVQError, UsageError
+from ..conditions import kind_of_features, load_features
 from ..files import write_file
 from .data import FEATURE_FRAMES, STORES, Clip
 from .layouts import Entry, Listing, listing_of
-from .pickled import read_array
 
 Track = Callable[[Sequence[Entry]], Iterable[Entry]]
 _HALF = np.dtype("<f2")
@@ -53,16 +53,19 @@ def pack(folder: Path, out: Path, features: Sequence[str] = (), track: Track = i
     Args:
         folder: of the recordings.
         out: folder of the pack; a pack that is there is replaced in the end.
-        features: for the reference's data sets, folders of pickled features (T, D) to pack, side by side, cut or padded
-            with zeros to 215 rows as the reference does. A recording without them is skipped.
+        features: folders of features (T, D) of videos to pack, side by side, cut or repeated to 215 rows. For sounds
+            they hold a NAME.npz, .npy or .pkl for each NAME.wav or the like, at the same place below; for the
+            reference's data sets they lie beside the folders of spectrograms, and hold pickles. A recording without
+            them is skipped.
         track: iterates over recordings, and may show how far it is.
 
     Raises:
         UsageError: none can be read, or lists of them make no sense.
     """
     listing = listing_of(folder, out)
-    if features and listing.kind == "sound":
-        raise UsageError(f"{folder} has no features to pack: they belong to the layouts of VAS and VGGSound.")
+    if listing.kind == "sound":
+        for absent in (name for name in features if not Path(name).is_dir()):
+            raise UsageError(f"There is no folder {absent}: make the features with specvq data features.")
     out.mkdir(parents=True, exist_ok=True)
     files = [STORES[listing.kind].file, *(["features.f16"] if features else [])]
     with _Packing(out, files, _fingerprint(listing, features)) as packing:
@@ -73,8 +76,9 @@ def pack(folder: Path, out: Path, features: Sequence[str] = (), track: Track = i
                     length = _append_sound(packing.stores[0], source)
                 else:
                     length = _append_mel(packing.stores[0], source)
-                    if features:
-                        _append_features(packing.stores[1], source, features, packing.feature_width())
+                if features:
+                    files_of = [_feature_file(listing, entry.path, name) for name in features]
+                    _append_features(packing.stores[1], files_of, packing.feature_width())
             except SpecVQError as error:
                 packing.skip(f"{entry.path}: {error}")
             else:
@@ -88,6 +92,8 @@ def pack(folder: Path, out: Path, features: Sequence[str] = (), track: Track = i
             about["kind"] = listing.kind
         if features:
             about |= {"features": list(features), "feature_width": packing.feature_width()}
+            if len(features) == 1:
+                about["feature_kind"] = kind_of_features(_feature_file(listing, packing.clips[0].path, features[0]))
         packing.finish(about)
     unit = 1 if listing.kind == "sound" else spec.HOP_LENGTH
     return Packed(packing.clips, skipped, sum(clip.length for clip in packing.clips) * unit / spec.SAMPLE_RATE)
@@ -236,26 +242,37 @@ def _append_mel(store: IO[bytes], path: Path) -> int:
     return int(mel.shape[1])
 
 
-def _append_features(store: IO[bytes], mel: Path, kinds: Sequence[str], width: int) -> None:
-    """Append the features (215, D) that belong to a file of a spectrogram; D must be `width`, if that is not 0."""
-    name = mel.name.removesuffix("_mel.npy") + ".pkl"
-    rows = np.concatenate([_features(mel.parent.with_name(kind) / name) for kind in kinds], 1)
+def _append_features(store: IO[bytes], paths: Sequence[Path], width: int) -> None:
+    """Append the features (215, D) of files, side by side; D must be `width`, if that is not 0."""
+    rows = np.concatenate([_features(path) for path in paths], 1)
     if width and rows.shape[1] != width:
         raise SpecVQError(f"its features have {rows.shape[1]} numbers a frame, and those before it {width}")
     store.write(rows.tobytes())
 
 
+def _feature_file(listing: Listing, recording: str, folder: str) -> Path:
+    """The file in a folder of features that belongs to a recording."""
+    if listing.kind == "mels":
+        path = listing.folder / recording
+        return path.parent.with_name(folder) / (path.name.removesuffix("_mel.npy") + ".pkl")
+    place = Path(folder) / recording
+    found = [path for suffix in (".npz", ".npy", ".pkl") if (path := place.with_suffix(suffix)).is_file()]
+    if not found:
+        raise SpecVQError(f"it has no features {place.with_suffix('.npz')}")
+    return found[0]
+
+
 def _features(path: Path) -> NDArray[np.float16]:
-    """A file of features, cut or padded with zeros to 215 rows."""
+    """A file of features as 215 rows; a shorter video begins again, as it does when a sampler is used.
+
+    The reference's training has zeros there, and no file so short that its samplers saw them.
+    """
     try:
-        found = read_array(path)
+        found = load_features(path)
     except SpecVQError as error:
         raise SpecVQError(f"its features {path.parent.name} cannot be used: {error}") from error
-    if found.ndim != 2 or not found.size:
-        raise SpecVQError(f"its features {path.parent.name} are no table of numbers")
-    rows = np.zeros((FEATURE_FRAMES, found.shape[1]), _HALF)
     with np.errstate(over="ignore"):
-        rows[: len(found)] = found[:FEATURE_FRAMES]
+        rows = found[np.arange(FEATURE_FRAMES) % len(found)].astype(_HALF)
     if not np.isfinite(rows).all():
         raise SpecVQError(f"its features {path.parent.name} are not finite in half precision")
     return rows

@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 
 from specvq_codec import UsageError
 from specvq_codec.cli.app import app
+from specvq_codec.features import save_features
 from specvq_codec.training import packing
 from specvq_codec.training.data import Pack
 from specvq_codec.training.packing import pack
@@ -126,6 +127,25 @@ def test_a_pack_stays_until_another_is_whole_and_may_lie_in_the_folder(sounds, t
     assert sorted(contents(out)) == ["index.json", "samples.i16"]
 
 
+def test_features_of_each_sound_are_packed_beside_it(sounds, tmp_path):
+    rng, wanted = np.random.default_rng(0), {}
+    (tmp_path / "seen").mkdir()
+    for number in (0, 1, 2, 5):
+        rows = wanted[f"{number}.wav"] = rng.standard_normal((4 if number else 216, 6)).astype(np.float32)
+        save_features(tmp_path / "seen" / f"{number}.npz", rows, "pixels")
+    np.save(tmp_path / "seen" / "4.npy", np.zeros((215, 5), np.float32))
+    packed = pack(sounds, tmp_path / "pack", [str(tmp_path / "seen")])
+    data = Pack(tmp_path / "pack", None)
+    assert data.feature_kind == "pixels" and {clip.path for clip in data.clips} == wanted.keys()
+    for clip in data.clips:
+        rows = wanted[clip.path].astype(np.float16)  # the four of a short video come again and again
+        assert np.array_equal(data.features(clip), np.tile(rows, (54, 1))[:215])
+        assert len(data.waveform(clip)) == clip.length
+    reasons = {line.partition(":")[0]: line for line in packed.skipped}
+    assert "have 5 numbers a frame, and those before it 6" in reasons["4.wav"]
+    assert "it has no features" in reasons["6.wav"] and len(reasons) == 6
+
+
 def test_the_command_names_and_counts_what_it_skips(sounds, tmp_path):
     done = CliRunner().invoke(app, ["data", "pack", str(sounds), str(tmp_path / "pack")])
     assert done.exit_code == 0, done.output
@@ -133,4 +153,4 @@ def test_the_command_names_and_counts_what_it_skips(sounds, tmp_path):
     assert [line.partition(":")[2].strip().partition(":")[0] for line in lines[:-1]] == ["skipped 3.wav"]
     assert lines[-1] == f"{tmp_path / 'pack'}: 9 recordings, 0.00 h; 1 skipped"
     done = CliRunner().invoke(app, ["data", "pack", str(sounds), str(tmp_path / "pack"), "--features", "rgb"])
-    assert done.exit_code == 2 and "has no features to pack" in done.stderr
+    assert done.exit_code == 2 and "There is no folder rgb: make the features" in done.stderr
