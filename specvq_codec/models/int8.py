@@ -49,6 +49,7 @@ class Int8Linear(nn.Module):
 
     bias: Tensor
     least: Tensor
+    inverse_base: Tensor
 
     def __init__(self, *layers: nn.Linear) -> None:
         super().__init__()
@@ -56,15 +57,16 @@ class Int8Linear(nn.Module):
         biases = [torch.zeros(layer.out_features) if layer.bias is None else layer.bias.detach() for layer in layers]
         self.register_buffer("bias", torch.cat(biases))
         self.register_buffer("least", torch.tensor(1e-30))  # of an input's scale, so that zeros have one, too
+        self.register_buffer("inverse_base", torch.tensor(1 / _BASE))
 
     def forward(self, x: Tensor) -> Tensor:
-        rows = x.flatten(0, -2)  # (R, inputs)
-        scale = torch.add(self.least, torch.linalg.vector_norm(rows, torch.inf, 1, keepdim=True), alpha=1 / _LARGEST)
-        integers = rows / scale  # the product rounds them
-        high = (integers * (1 / _BASE)).round_()
-        digits = torch.cat([high, integers.sub_(high, alpha=_BASE)])  # (2 R, inputs)
-        high, low = _product(digits, 1.0, _ZERO, self._packed).unflatten(0, (2, -1))
-        return torch.addcmul(self.bias, low.add_(high, alpha=_BASE), scale).unflatten(0, x.shape[:-1])
+        # as few operations as it takes: with one row, each costs as much as a part of the product
+        scale = torch.add(self.least, x.abs().amax(-1, keepdim=True), alpha=1 / _LARGEST)  # (..., 1)
+        integers = x / scale  # the product rounds them
+        high = (integers * self.inverse_base).round_()
+        digits = torch.cat([high, integers.sub_(high, alpha=_BASE)])  # one after the other in the first dimension
+        high, low = _product(digits, 1.0, _ZERO, self._packed).chunk(2)
+        return torch.addcmul(self.bias, low.add_(high, alpha=_BASE), scale)
 
 
 class Int8Attention(Attention):
