@@ -28,6 +28,7 @@ from .config import fill
 from .data import Pack
 from .loop import LoopConfig, train
 from .monitor import Samples
+from .positions import begin_in_time
 from .start import load_start
 from .tokens import TokenPack, TokenWindows
 from .vocoder import load_codec
@@ -173,6 +174,8 @@ class SamplerTask:
         self.codec = load_codec(bundle.path).to(device)
         if fresh and start is None:
             begin_from_codebook(self.module.network, self.codec.quantize.embedding.weight)
+            if features:
+                begin_in_time(self.module.network)
         self.players: dict[str, nn.Module] = {"sampler": self.module}
         self.networks: tuple[nn.Module, ...] = (self.module.network,)
 
