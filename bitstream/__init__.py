@@ -19,6 +19,7 @@ from .header import (
     MIN_RATE,
     Coding,
     Header,
+    learned_mark,
 )
 from .inspection import FileInfo, inspect
 from .sizes import MAX_CODEBOOK_SIZE, ROWS
@@ -26,6 +27,7 @@ from .sizes import MAX_CODEBOOK_SIZE, ROWS
 if TYPE_CHECKING:
     from .container import read, read_lenient, write
     from .entropy import CodingModel, frequency_tables
+    from .prior import Prior
 
 __all__ = [
     "BLOCK_COLUMNS",
@@ -45,11 +47,13 @@ __all__ = [
     "CodingModel",
     "FileInfo",
     "Header",
+    "Prior",
     "SpecVQError",
     "UsageError",
     "WeightsError",
     "frequency_tables",
     "inspect",
+    "learned_mark",
     "read",
     "read_lenient",
     "write",
@@ -58,6 +62,7 @@ __all__ = [
 # Imported on first use: they need numpy, and `specvq info` is to be quick.
 _LATER = {
     "CodingModel": ".entropy",
+    "Prior": ".prior",
     "frequency_tables": ".entropy",
     "read": ".container",
     "read_lenient": ".container",

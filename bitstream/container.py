@@ -10,6 +10,7 @@ Example:
     (44100, 60000, (8, 5), 64)
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,7 @@ from .entropy import (
 from .errors import BitstreamError, UsageError, WeightsError
 from .header import ENTROPY_CHOICES, FINGERPRINT_BYTES, Coding, Header
 from .inspection import inspect
+from .learned import decode_learned, encode_learned
 from .recovery import surviving_blocks
 
 __all__ = ["read", "read_lenient", "write"]
@@ -49,27 +51,27 @@ def write(
         sample_rate: rate of the original sound in Hz, 1000..768000.
         num_samples: its length in samples, 1 to 25 hours.
         fingerprint: of the weights; the file carries its first 4 bytes.
-        model: codebook size and tables of the weights.
-        entropy: ``auto`` (the smaller file), ``fixed`` or ``static``.
+        model: codebook size, tables and prior of the weights.
+        entropy: ``fixed``, ``static``, ``learned``, or ``auto`` for the smallest file that the weights can make.
 
     Returns:
         The whole file. It has been decoded again, to the same indices.
 
     Raises:
-        UsageError: an argument is not as described, or the model has no tables for ``static``.
+        UsageError: an argument is not as described, or the model lacks what the coding needs.
         BitstreamError: the bytes do not decode to the same indices: a defect of this package or of this machine.
     """
     if entropy not in ENTROPY_CHOICES:
-        hint = " (learned coding needs a newer specvq-codec)" if entropy == "learned" else ""
-        raise UsageError(f"There is no entropy coding {entropy!r}{hint}: use auto, fixed or static.")
+        raise UsageError(f"There is no entropy coding {entropy!r}: use one of {', '.join(ENTROPY_CHOICES)}.")
     if entropy == "static" and model.static is None:
         raise UsageError("These weights have no static tables: use --entropy auto or fixed.")
+    if entropy == "learned" and model.prior is None:
+        raise UsageError("These weights have no prior for learned coding: use --entropy auto, or other weights.")
     if len(fingerprint) < FINGERPRINT_BYTES:
         raise UsageError(f"A fingerprint has at least {FINGERPRINT_BYTES} bytes, not {len(fingerprint)}.")
-    codings = [Coding.FIXED] if entropy != "static" else []
-    if model.static is not None and entropy != "fixed":
-        codings.append(Coding.STATIC)
-    headers = [Header(coding, bytes(fingerprint[:FINGERPRINT_BYTES]), sample_rate, num_samples) for coding in codings]
+    marks = _marks(fingerprint, model)
+    codings = list(marks) if entropy == "auto" else [Coding[entropy.upper()]]
+    headers = [Header(coding, marks[coding], sample_rate, num_samples) for coding in codings]
     grid = _checked_grid(indices, headers[0].columns, model)
     data = min((_assemble(header, grid, model) for header in headers), key=len)
     if not np.array_equal(read(data, model, fingerprint)[1], grid):
@@ -106,7 +108,12 @@ def read(data: bytes, model: CodingModel, fingerprint: bytes | None) -> tuple[He
         found.append(block)
         position = block.end
     # Every check fits by now: only then are bytes decoded, and memory taken that the header asks for.
-    return header, np.concatenate([_decode(blocks, block, model) for block in found])
+    decoded: list[npt.NDArray[np.int16]] = []
+    for result in _decode(blocks, found, model):
+        if isinstance(result, BitstreamError):
+            raise result
+        decoded.append(result)
+    return header, np.concatenate(decoded)
 
 
 def read_lenient(
@@ -131,11 +138,10 @@ def read_lenient(
     blocks = _open(data, model, fingerprint)
     header = blocks.header
     decoded: dict[int, npt.NDArray[np.int16]] = {}
-    for block in surviving_blocks(blocks):
-        try:
-            decoded[block.index] = _decode(blocks, block, model)
-        except BitstreamError:  # its check fits by chance, or it was badly made: lost in any case
-            continue
+    found = surviving_blocks(blocks)
+    for block, result in zip(found, _decode(blocks, found, model), strict=True):
+        if not isinstance(result, BitstreamError):  # else its check fits by chance, or it was badly made
+            decoded[block.index] = result
     if not decoded:
         raise BitstreamError("No block of the file is intact, so nothing can be recovered: get another copy of it.")
     indices = np.zeros((header.columns, ROWS), dtype=np.int16)
@@ -163,9 +169,20 @@ def _checked_grid(indices: npt.NDArray[Any], columns: int, model: CodingModel) -
     return given.astype(np.int16)
 
 
+def _marks(fingerprint: bytes, model: CodingModel) -> dict[Coding, bytes]:
+    """What files carry to name the weights, for each coding that these can do."""
+    mark = bytes(fingerprint[:FINGERPRINT_BYTES])
+    marks = {Coding.FIXED: mark}
+    if model.static is not None:
+        marks[Coding.STATIC] = mark
+    if model.prior is not None:
+        marks[Coding.LEARNED] = model.prior.mark(mark)
+    return marks
+
+
 def _assemble(header: Header, grid: npt.NDArray[np.int16], model: CodingModel) -> bytes:
     """The file that holds the grid, shape (header.columns, 5), in the header's coding."""
-    encode = encode_fixed if header.coding == Coding.FIXED else encode_static
+    encode = {Coding.FIXED: encode_fixed, Coding.STATIC: encode_static, Coding.LEARNED: encode_learned}[header.coding]
     parts = [header.to_bytes()]
     for index in range(header.blocks):
         first, end = header.block_range(index)
@@ -177,26 +194,41 @@ def _open(data: bytes, model: CodingModel, fingerprint: bytes | None) -> BlockMa
     """Read the header, and make sure that these weights can decode what follows."""
     header, position = Header.parse(data)
     blocks = BlockMap(data, header, position, symbol_width(model.codebook_size))
-    if fingerprint is not None and fingerprint[:FINGERPRINT_BYTES] != header.fingerprint:
+    mark = header.fingerprint
+    if fingerprint is not None:
+        mark = _marks(fingerprint, model).get(header.coding, bytes(fingerprint[:FINGERPRINT_BYTES]))
+    if mark != header.fingerprint:
         # Do not blame the weights if it is the fingerprint itself that is damaged: no check fits then.
         if not any(inspect(data).intact):
             raise BitstreamError(_damage(header, 0))
+        prior = " and the prior" if header.coding == Coding.LEARNED else ""
+        none = " without a prior" if prior and model.prior is None else ""
         raise WeightsError(
-            f"The file was made with the weights {header.fingerprint.hex()}, and these are "
-            f"{fingerprint[:FINGERPRINT_BYTES].hex()}: decode it with the weights that it was made with."
+            f"The file was made with the weights{prior} {header.fingerprint.hex()}, and these are {mark.hex()}{none}: "
+            f"decode it with the weights{prior} that it was made with."
         )
-    if header.coding == Coding.LEARNED:
-        raise BitstreamError("The file uses learned coding, which needs a newer specvq-codec: install one.")
-    if header.coding == Coding.STATIC and model.static is None:
-        raise WeightsError("The file needs static tables, which these weights do not have: use those it was made with.")
+    lacks = {Coding.STATIC: model.static is None and "static tables", Coding.LEARNED: model.prior is None and "a prior"}
+    if lacking := lacks.get(header.coding):
+        raise WeightsError(f"The file needs {lacking}, which these weights do not have: use those it was made with.")
     return blocks
 
 
-def _decode(blocks: BlockMap, block: Block, model: CodingModel) -> npt.NDArray[np.int16]:
-    """The indices of an intact block, int16 of shape (its columns, 5)."""
-    first, end = blocks.header.block_range(block.index)
+def _decode(
+    blocks: BlockMap, found: list[Block], model: CodingModel
+) -> Iterator[npt.NDArray[np.int16] | BitstreamError]:
+    """The indices of intact blocks, each int16 of shape (its columns, 5), or what is wrong with it."""
+    payloads = [blocks.data[block.start : block.stop] for block in found]
+    ranges = [blocks.header.block_range(block.index) for block in found]
+    columns = [end - first for first, end in ranges]
+    if blocks.header.coding == Coding.LEARNED:
+        yield from decode_learned(payloads, columns, model)
+        return
     decode = decode_fixed if blocks.header.coding == Coding.FIXED else decode_static
-    return decode(blocks.data[block.start : block.stop], end - first, model)
+    for payload, count in zip(payloads, columns, strict=True):
+        try:
+            yield decode(payload, count, model)
+        except BitstreamError as error:
+            yield error
 
 
 def _damage(header: Header, index: int) -> str:

@@ -1,11 +1,13 @@
 """Indices of one block to payload bytes and back: fixed-length codes, and range coding with static tables.
 
 A block is an array of shape (T, 5), time-major: row t holds the five codebook indices of column t, lowest mels first.
-``FORMAT.md`` (sections 5 and 6) defines both codings to the bit.
+``FORMAT.md`` (sections 5 and 6) defines both codings to the bit; learned.py has the third.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,8 +15,13 @@ import numpy.typing as npt
 from .errors import BitstreamError, UsageError, WeightsError
 from .sizes import MAX_CODEBOOK_SIZE, ROWS, fixed_bytes, max_payload_bytes, symbol_width
 
+if TYPE_CHECKING:
+    from .prior import Prior
+
 __all__ = [
+    "INVALID",
     "MAX_CODEBOOK_SIZE",
+    "PRECISION",
     "ROWS",
     "CodingModel",
     "decode_fixed",
@@ -24,13 +31,14 @@ __all__ = [
     "fixed_bytes",
     "frequency_tables",
     "max_payload_bytes",
+    "seal",
     "symbol_width",
 ]
 
 PRECISION = 24
 """Probabilities are multiples of 2^-24."""
 
-_INVALID = "It was not written by a working encoder for these weights: encode the sound again."
+INVALID = "It was not written by a working encoder for these weights: encode the sound again."
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,18 +49,25 @@ class CodingModel:
         codebook_size: K, the number of codebook vectors, 2..32768; indices are 0..K-1.
         static: integer weights, shape (5, K), one table a mel row, or None if the bundle has no tables. Each row sums
             to exactly 2^24 - K; index k of row r has the probability (static[r, k] + 1) / 2^24. Read-only int32.
+        prior: the model of learned coding, or None if the bundle has none.
 
     Raises:
-        WeightsError: the codebook size or the tables are not as described.
+        WeightsError: the codebook size or the tables are not as described, or the prior is of another codebook size.
     """
 
     codebook_size: int
     static: npt.NDArray[np.int32] | None = None
+    prior: Prior | None = None
 
     def __post_init__(self) -> None:
         if not 2 <= self.codebook_size <= MAX_CODEBOOK_SIZE:
             raise WeightsError(
                 f"A codebook of {self.codebook_size} vectors cannot be coded: 2 to {MAX_CODEBOOK_SIZE} are possible."
+            )
+        if self.prior is not None and self.prior.codebook_size != self.codebook_size:
+            raise WeightsError(
+                f"The prior of the weights is for {self.prior.codebook_size} codebook vectors, and there are "
+                f"{self.codebook_size}: make the prior again."
             )
         if self.static is None:
             return
@@ -130,12 +145,12 @@ def decode_fixed(payload: bytes | memoryview, columns: int, model: CodingModel) 
     """
     width = symbol_width(model.codebook_size)
     if len(payload) != fixed_bytes(columns, width):
-        raise BitstreamError(f"The file has a block of a wrong length. {_INVALID}")
+        raise BitstreamError(f"The file has a block of a wrong length. {INVALID}")
     bits = np.unpackbits(np.frombuffer(payload, dtype=np.uint8))
     used = columns * ROWS * width
     values = bits[:used].reshape(-1, width).astype(np.int32) @ (1 << np.arange(width - 1, -1, -1, dtype=np.int32))
     if np.any(bits[used:]) or values.max() >= model.codebook_size:
-        raise BitstreamError(f"The file has a block with codes that no index has. {_INVALID}")
+        raise BitstreamError(f"The file has a block with codes that no index has. {INVALID}")
     return values.astype(np.int16).reshape(columns, ROWS)
 
 
@@ -153,7 +168,7 @@ def encode_static(indices: npt.NDArray[Any], model: CodingModel) -> bytes:
         symbols = np.ascontiguousarray(indices[:, row], dtype=np.int32)
         encoder.encode(symbols, _categorical(table[row]))
     words, (lower, span) = encoder.pos()
-    return _seal(encoder.get_compressed(), words, lower, span)
+    return seal(encoder.get_compressed(), words, lower, span)
 
 
 def decode_static(payload: bytes | memoryview, columns: int, model: CodingModel) -> npt.NDArray[np.int16]:
@@ -167,7 +182,7 @@ def decode_static(payload: bytes | memoryview, columns: int, model: CodingModel)
 
     table = _static_table(model)
     if len(payload) > max_payload_bytes(columns):
-        raise BitstreamError(f"The file has a block of a wrong length. {_INVALID}")
+        raise BitstreamError(f"The file has a block of a wrong length. {INVALID}")
     # Every index takes at most one more word, so with this padding the decoder never meets the end of its input.
     padded = bytes(payload).ljust(4 * (ROWS * columns + 2), b"\0")
     decoder = constriction.stream.queue.RangeDecoder(np.frombuffer(padded, dtype=">u4").astype(np.uint32))
@@ -176,10 +191,10 @@ def decode_static(payload: bytes | memoryview, columns: int, model: CodingModel)
         for row in range(ROWS):
             indices[:, row] = decoder.decode(_categorical(table[row]), columns)
     except AssertionError as error:  # constriction's way to say that the point lies outside of all symbols
-        raise BitstreamError(f"The file has a block with codes that no index has. {_INVALID}") from error
+        raise BitstreamError(f"The file has a block with codes that no index has. {INVALID}") from error
     # The decoder takes any number of stray bytes without complaint. One grid has one payload: compare.
     if encode_static(indices, model) != bytes(payload):
-        raise BitstreamError(f"The file has a block that is not in its shortest form. {_INVALID}")
+        raise BitstreamError(f"The file has a block that is not in its shortest form. {INVALID}")
     return indices
 
 
@@ -200,7 +215,7 @@ def _categorical(weights: npt.NDArray[np.int32]) -> Any:
     return constriction.stream.model.Categorical(weights.astype(np.float64), perfect=False)
 
 
-def _seal(compressed: npt.NDArray[np.uint32], words: int, lower: int, span: int) -> bytes:
+def seal(compressed: npt.NDArray[np.uint32], words: int, lower: int, span: int) -> bytes:
     """The shortest byte string inside the encoder's final interval; the lowest of them if there are several.
 
     Args:

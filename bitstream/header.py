@@ -1,6 +1,7 @@
 """The header of an ``.svq`` file, and all that follows from it: how many columns and blocks there must be."""
 
 import enum
+import hashlib
 from dataclasses import dataclass
 
 from .errors import BitstreamError, SpecVQError, UsageError
@@ -17,6 +18,7 @@ __all__ = [
     "MIN_RATE",
     "Coding",
     "Header",
+    "learned_mark",
 ]
 
 MAGIC = b"SVQ"
@@ -61,8 +63,19 @@ RATES = (
 
 EXPLICIT_RATE = 15
 
-ENTROPY_CHOICES = ("auto", "fixed", "static")
-"""What ``write`` takes for ``entropy``; ``auto`` is the smaller one of the others."""
+ENTROPY_CHOICES = ("auto", "fixed", "static", "learned")
+"""What ``write`` takes for ``entropy``; ``auto`` is the smallest of the others that the weights have."""
+
+
+def learned_mark(fingerprint: bytes, prior: bytes) -> bytes:
+    """What files in learned coding carry in place of the fingerprint's beginning, since they need a prior as well.
+
+    Args:
+        fingerprint: of the weights, at least 4 bytes.
+        prior: SHA-256 of their prior, 32 bytes.
+    """
+    joined = b"specvq learned 1\n" + fingerprint[:FINGERPRINT_BYTES] + prior
+    return hashlib.sha256(joined).digest()[:FINGERPRINT_BYTES]
 
 
 class Coding(enum.IntEnum):
@@ -79,7 +92,8 @@ class Header:
 
     Attributes:
         coding: how the indices became bytes.
-        fingerprint: the first 4 bytes of the fingerprint of the weights that the indices belong to.
+        fingerprint: the first 4 bytes of the fingerprint of the weights that the indices belong to; in learned coding,
+            of these and their prior together.
         sample_rate: rate of the original sound in Hz, 1000..768000.
         num_samples: its length in samples at that rate, at least 1, at most 25 hours.
 

@@ -78,10 +78,10 @@ class Codes:
         """The `.svq` file.
 
         Args:
-            entropy: "fixed", "static", or "auto" for the smallest.
+            entropy: "fixed", "static", "learned", or "auto" for the smallest that the weights can make.
 
         Raises:
-            UsageError: the coding does not exist, the weights have no tables for it, or columns are lost, which a file
+            UsageError: the coding does not exist, the weights lack what it needs, or columns are lost, which a file
                 cannot tell.
         """
         if self.lost:

@@ -23,7 +23,7 @@ Tensors: TypeAlias = "dict[str, npt.NDArray[Any]]"
 
 CONFIG = "config.json"
 PARTS = ("codebook", "vocoder", "entropy")
-ADDED = ("sampler", "features")  # to a bundle that is there
+ADDED = ("sampler", "prior", "features")  # to a bundle that is there
 BUNDLE_FORMAT = 1
 # What turns an index into a spectrogram; the encoder and the vocoder may change without changing what a file means.
 _MEANING = ("quantize.", "post_quant_conv.", "decoder.", "linear_out.")
@@ -46,6 +46,7 @@ class Bundle:
         labels: of the classes that the sampler knows.
         features: kind of the features of video that the sampler takes, "pixels" or "resnet50", or None if it takes
             none or its maker did not say.
+        prior: SHA-256 (32 bytes) of the prior of learned coding, or None if it has none.
     """
 
     name: str
@@ -58,9 +59,10 @@ class Bundle:
     sampler: dict[str, Any] | None = None
     labels: tuple[str, ...] = ()
     features: str | None = None
+    prior: bytes | None = None
 
     def tensors(self, part: str) -> Tensors:
-        """The tensors of "codebook", "vocoder", "entropy", "sampler" or "features" (ResNet-50) by name.
+        """The tensors of "codebook", "vocoder", "entropy", "sampler", "prior" or "features" (ResNet-50) by name.
 
         They are in the precision they are stored in, but for those of a sampler that are int8, which become float32.
 
@@ -89,12 +91,29 @@ class Bundle:
         """What the bitstream needs to know.
 
         Raises:
-            WeightsError: the tables are missing, damaged or of the wrong shape.
+            WeightsError: the tables or the prior are missing, damaged, of the wrong shape, or not what the description
+                says.
         """
-        from ..bitstream import CodingModel
+        from ..bitstream import CodingModel, Prior
 
         static = self.tensors("entropy").get("static") if self.has("entropy") else None
-        return CodingModel(int(self.autoencoder["codebook_size"]), static)
+        prior = None
+        if self.prior is not None:
+            prior = Prior(self.tensors("prior"))
+            if prior.digest != self.prior:
+                raise WeightsError(
+                    f"The prior in {self.path} is not what its {CONFIG} says ({prior.digest.hex()[:8]} instead of "
+                    f"{self.prior.hex()[:8]}): get the bundle again."
+                )
+        return CodingModel(int(self.autoencoder["codebook_size"]), static, prior)
+
+    def is_named(self, mark: bytes) -> bool:
+        """Whether a file with this mark was made with these weights: by the fingerprint or by the prior."""
+        from ..bitstream import learned_mark
+
+        if self.fingerprint.startswith(mark):
+            return True
+        return self.prior is not None and learned_mark(self.fingerprint, self.prior) == mark
 
     def verify(self) -> None:
         """Read every tensor but the sampler's, which may be large, and compare what they are with the fingerprint.
@@ -113,7 +132,7 @@ class Bundle:
                 f"{self.fingerprint.hex()[:8]}): get the bundle again."
             )
         self.coding_model()
-        for part, settings in (("vocoder", self.melgan), ("sampler", self.sampler)):
+        for part, settings in (("vocoder", self.melgan), ("sampler", self.sampler), ("prior", self.prior)):
             if (settings is not None) != self.has(part):
                 raise WeightsError(f"{self.path} must have {part}.safetensors exactly if {CONFIG} describes one.")
         for tensors in (codebook, self.tensors("vocoder") if self.has("vocoder") else {}):
@@ -166,6 +185,7 @@ def load_bundle(folder: Path) -> Bundle:
             sampler=config.get("sampler"),
             labels=tuple(config.get("labels", ())),
             features=config.get("features"),
+            prior=bytes.fromhex(config["prior"]) if "prior" in config else None,
         )
         _check_types(bundle)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
@@ -176,6 +196,8 @@ def load_bundle(folder: Path) -> Bundle:
 def _check_types(bundle: Bundle) -> None:
     if not (isinstance(bundle.name, str) and isinstance(bundle.note, str) and len(bundle.fingerprint) == 32):
         raise ValueError("name, note or fingerprint")
+    if bundle.prior is not None and len(bundle.prior) != 32:
+        raise ValueError("prior")
     if not (isinstance(bundle.autoencoder, dict) and isinstance(bundle.melgan, dict | None)):
         raise ValueError("autoencoder or melgan")
     if not isinstance(bundle.sampler, dict | None) or not all(isinstance(label, str) for label in bundle.labels):
@@ -201,7 +223,7 @@ def write_bundle(
     note: str = "",
     default_vocoder: str | None = None,
 ) -> Bundle:
-    """Write a bundle without a sampler (see `add_sampler`); tensors are stored in the precision they have.
+    """Write a bundle without sampler and prior (see `add_sampler`, `add_prior`); tensors keep their precision.
 
     Args:
         folder: where to; made if it is not there. An older bundle there is replaced once the new one is written.
@@ -260,14 +282,38 @@ def add_sampler(
     Raises:
         UsageError: the folder cannot be written to.
     """
+    described = {"sampler": json.loads(json.dumps(settings)), "labels": list(labels), "features": features}
+    return _with_part(bundle, "sampler", tensors, described)
+
+
+def add_prior(bundle: Bundle, tensors: Tensors) -> Bundle:
+    """Put a prior of learned coding into a bundle, or another one in its place; the bundle's fingerprint stays.
+
+    Files in learned coding need the very prior that they were made with, all others need none.
+
+    Args:
+        bundle: whose indices the prior was trained on.
+        tensors: its tensors, as `Prior` takes them.
+
+    Raises:
+        WeightsError: they are not those of a prior for this bundle.
+        UsageError: the folder cannot be written to.
+    """
+    from ..bitstream import CodingModel, Prior
+
+    prior = Prior(tensors)
+    CodingModel(int(bundle.autoencoder["codebook_size"]), prior=prior)  # compares the sizes
+    return _with_part(bundle, "prior", tensors, {"prior": prior.digest.hex()})
+
+
+def _with_part(bundle: Bundle, part: str, tensors: Tensors, described: dict[str, Any]) -> Bundle:
+    """The bundle after a part was put into it, and into its description what describes it."""
     import numpy as np
     from safetensors.numpy import save
 
-    config = json.loads((bundle.path / CONFIG).read_text(encoding="utf-8"))
-    config["sampler"], config["labels"] = json.loads(json.dumps(settings)), list(labels)
-    config["features"] = features
+    config = json.loads((bundle.path / CONFIG).read_text(encoding="utf-8")) | described
     files = {
-        "sampler.safetensors": save({key: np.ascontiguousarray(tensors[key]) for key in tensors}),
+        f"{part}.safetensors": save({key: np.ascontiguousarray(tensors[key]) for key in tensors}),
         CONFIG: (json.dumps(config, indent=1) + "\n").encode(),
     }
     return _replaced(bundle.path, files, [])

@@ -66,8 +66,8 @@ def find_bundles() -> Iterator[Bundle]:
 
 
 def bundle_for(mark: bytes) -> Bundle | None:
-    """The bundle whose fingerprint begins with `mark`, or None."""
-    return next((bundle for bundle in find_bundles() if bundle.fingerprint.startswith(mark)), None)
+    """The bundle that made the file with this mark, or None."""
+    return next((bundle for bundle in find_bundles() if bundle.is_named(mark)), None)
 
 
 def _from_hub(name: str) -> Path:

@@ -64,6 +64,21 @@ def sampler(
 
 
 @app.command()
+def prior(
+    config: Config,
+    data: Annotated[Path, typer.Option(help="A pack with tokens, from specvq data tokenize.")],
+    out: Out,
+    device: Device = "auto",
+    weights: Annotated[str | None, typer.Option(help="Bundle whose tokens they are; the default one.")] = None,
+) -> None:
+    """Train the prior, which makes files smaller (learned coding)."""
+    from ..training.config import load_config
+    from ..training.prior import PriorTraining, train_prior
+
+    train_prior(load_config(PriorTraining, config), data, out, _device(device), weights)
+
+
+@app.command()
 def vocoder(
     config: Config,
     data: Data,

@@ -1,12 +1,15 @@
-"""weights: list, show, verify, import, build, add-sampler, import-classifier."""
+"""weights: list, show, verify, import, build, add-sampler, add-prior, import-classifier."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ..bitstream.errors import UsageError
 from .report import print_json, say
+
+if TYPE_CHECKING:
+    from ..weights import Bundle
 
 app = typer.Typer(help="Weight bundles: what is there, whether it is whole, and new ones.", no_args_is_help=True)
 Name = Annotated[str | None, typer.Argument(metavar="[BUNDLE]", help="A folder or a name; the default if not given.")]
@@ -14,11 +17,15 @@ Name = Annotated[str | None, typer.Argument(metavar="[BUNDLE]", help="A folder o
 
 @app.command("list")
 def list_bundles() -> None:
-    """List the bundles that are installed (in the package, and below the folders in SPECVQ_WEIGHTS)."""
+    """List the bundles that are installed (in the package, and below the folders in SPECVQ_WEIGHTS).
+
+    First come the marks by which files name them, that of files in learned coding behind that of all others.
+    """
     from ..weights import find_bundles
 
     for bundle in find_bundles():
-        print(f"{bundle.fingerprint.hex()[:8]}  {bundle.name:<20} {bundle.path}")
+        learned = _learned_mark(bundle) if bundle.prior is not None else ""
+        print(f"{bundle.fingerprint.hex()[:8]}  {learned:<8}  {bundle.name:<20} {bundle.path}")
 
 
 @app.command()
@@ -40,6 +47,7 @@ def show(bundle: Name = None) -> None:
             "sampler": found.sampler,
             "labels": found.labels,
             "features": found.features,
+            "prior": found.prior.hex() if found.prior else None,
             "bytes": sizes,
         }
     )
@@ -56,6 +64,8 @@ def verify(bundle: Name = None) -> None:
     print(f"{found.name}: intact, {found.fingerprint.hex()}")
     if found.sampler is not None:
         print(f"sampler: intact, {sum(weight.numel() for weight in codec.sampler.parameters())} weights")
+    if found.prior is not None:
+        print(f"prior: intact, {found.prior.hex()}; files in learned coding name {_learned_mark(found)}")
 
 
 @app.command("import")
@@ -157,6 +167,26 @@ def add_sampler_of_run(
     say(f"{bundle}: {(bundle / 'sampler.safetensors').stat().st_size} bytes of sampler")
 
 
+@app.command("add-prior")
+def add_prior_of_run(
+    bundle: Annotated[Path, typer.Argument(help="Folder of the bundle whose indices the prior was trained on.")],
+    run: Annotated[Path, typer.Argument(help="Folder of its training run.")],
+    force: Annotated[
+        bool, typer.Option("--force", "-f", help="Replace a prior; files in learned coding need the old one.")
+    ] = False,
+) -> None:
+    """Put a trained prior for learned coding into a bundle, whose fingerprint stays."""
+    from ..training.export import export_prior
+    from ..weights import load_bundle
+
+    found = load_bundle(bundle)
+    if found.prior is not None and not force:
+        raise UsageError(f"{bundle} has a prior already: use -f to replace it, and keep the old one for its files.")
+    mark = _learned_mark(export_prior(found, run))
+    size = (bundle / "prior.safetensors").stat().st_size
+    say(f"{bundle}: {size} bytes of prior; files in learned coding name {mark}")
+
+
 @app.command("import-classifier")
 def import_classifier_file(
     checkpoint: Annotated[Path, typer.Argument(help="The reference's classifier (vggishish16.pt).")],
@@ -171,6 +201,13 @@ def import_classifier_file(
     check_output(out, force)
     import_classifier(checkpoint, statistics, out)
     say(f"{out}: whole")
+
+
+def _learned_mark(bundle: "Bundle") -> str:
+    """What files in learned coding carry to name a bundle that has a prior."""
+    from ..bitstream import learned_mark
+
+    return learned_mark(bundle.fingerprint, bundle.prior or b"").hex()
 
 
 def _check_empty(out: Path, force: bool) -> None:

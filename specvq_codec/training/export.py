@@ -14,11 +14,13 @@ from torch import Tensor, nn
 from ..audio import array_stream
 from ..bitstream import WeightsError, frequency_tables
 from ..codec import Codec
-from ..weights import Bundle, add_sampler, write_bundle
+from ..models.prior import integer_tensors
+from ..weights import Bundle, add_prior, add_sampler, write_bundle
 from ..weights.stored import Precision, Tensors, reduced
 from .checkpoints import load_checkpoint, read_checkpoint
 from .codebook import CodebookConfig, CodebookModule
 from .data import Clip, Pack
+from .prior import load_prior
 from .sampler import SamplerModule, read_about
 from .vocoder import VocoderConfig, load_generator
 
@@ -85,15 +87,23 @@ def export_sampler(bundle: Bundle, run: Path, precision: Precision = "float16") 
         WeightsError: the sampler was trained on the indices of other weights.
     """
     about = read_about(run)
-    if about.fingerprint != bundle.fingerprint:
-        raise WeightsError(
-            f"The sampler was trained on indices of the weights {about.fingerprint.hex()[:8]}, and {bundle.path} is "
-            f"{bundle.fingerprint.hex()[:8]}: name the bundle that it was trained for."
-        )
+    _require_same("sampler", about.fingerprint, bundle)
     module = SamplerModule(about.model)
     _load(module, run)
     settings = dataclasses.asdict(dataclasses.replace(about.model, dropout=0.0))
     return add_sampler(bundle, settings, _stored(module.network, precision), about.labels, about.features)
+
+
+def export_prior(bundle: Bundle, run: Path) -> Bundle:
+    """Put the prior of a run into a bundle, in integers; the bundle's fingerprint stays.
+
+    Raises:
+        UsageError: it is no run of a prior, or the folder cannot be written to.
+        WeightsError: the prior was trained on the indices of other weights.
+    """
+    network, about = load_prior(run)
+    _require_same("prior", about.fingerprint, bundle)
+    return add_prior(bundle, integer_tensors(network))
 
 
 def count_indices(codec: Codec, recordings: Iterable[tuple[Clip, Tensor]]) -> npt.NDArray[np.int64]:
@@ -104,6 +114,14 @@ def count_indices(codec: Codec, recordings: Iterable[tuple[Clip, Tensor]]) -> np
             for row in range(5):
                 counts[row] += np.bincount(indices[:, row], minlength=counts.shape[1])
     return counts
+
+
+def _require_same(part: str, fingerprint: bytes, bundle: Bundle) -> None:
+    if fingerprint != bundle.fingerprint:
+        raise WeightsError(
+            f"The {part} was trained on indices of the weights {fingerprint.hex()[:8]}, and {bundle.path} is "
+            f"{bundle.fingerprint.hex()[:8]}: name the bundle that it was trained for."
+        )
 
 
 def _load(module: nn.Module, run: Path) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from specvq_codec.bitstream import COLUMN_SAMPLES, Coding, CodingModel, Header, frequency_tables
+from specvq_codec.bitstream import COLUMN_SAMPLES, Coding, CodingModel, Header, Prior, frequency_tables
 from specvq_codec.bitstream.blocks import pack_block
 
 FINGERPRINT = bytes.fromhex("0123456789abcdef")
@@ -40,6 +40,17 @@ def draw_indices(model: CodingModel, columns: int, seed: int = 0, uniform: bool 
         return rng.integers(0, model.codebook_size, (columns, 5), dtype=np.int16)
     rows = [rng.choice(model.codebook_size, columns, p=(table + 1.0) / 2**24) for table in model.static]
     return np.stack(rows, axis=1).astype(np.int16)
+
+
+def draw_likely(prior: Prior, columns: int, seed: int = 0) -> NDArray[np.int16]:
+    """Indices, shape (columns, 5), each drawn from the frequencies that a prior gives it."""
+    rng, steps = np.random.default_rng(seed), prior.start(1)
+    indices = np.empty(5 * columns, dtype=np.int16)
+    for place in range(5 * columns):
+        ends = np.cumsum(steps.frequencies()[0])
+        indices[place] = np.searchsorted(ends, rng.integers(2**24), side="right")
+        steps.push(indices[place : place + 1])
+    return indices.reshape(columns, 5)
 
 
 def make_case(codebook_size: int, columns: int, seed: int = 0, concentration: float = 0.3) -> Case:

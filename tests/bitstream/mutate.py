@@ -16,21 +16,27 @@ from random import Random
 
 import numpy as np
 from bitstream_cases import FINGERPRINT, GOLDEN, draw_indices, forge, make_case, skewed_model
+from prior_cases import random_prior
 
-from specvq_codec.bitstream import Coding, CodingModel, Header, SpecVQError, inspect, read, read_lenient, write
+from specvq_codec.bitstream import Coding, CodingModel, Header, Prior, SpecVQError, inspect, read, read_lenient, write
 from specvq_codec.bitstream.varint import encode_varint
 
 Sample = tuple[bytes, CodingModel]
 
 
 def originals() -> list[Sample]:
-    """Good files of both codings with one block and several, mostly small ones, so that mutations hit everything."""
+    """Good files of all codings with one block and several, mostly small ones, so that mutations hit everything."""
     samples: list[Sample] = []
     for codebook_size, columns, concentration in [(1024, 54, 0.3), (100, 9, 0.3), (2, 300, 0.02), (3, 530, 0.02)]:
         case = make_case(codebook_size, columns, concentration=concentration)
         for entropy in ("fixed", "static"):
             data = write(case.indices, case.sample_rate, case.num_samples, FINGERPRINT, case.model, entropy)
             samples.append((data, case.model))
+    tensors = random_prior(8, width=4, layers=1, hidden=4, output=3)
+    model = CodingModel(8, prior=Prior(tensors))
+    for columns in (3, 20, 300):
+        indices = draw_indices(model, columns)
+        samples.append((write(indices, 22050, columns * 4096, FINGERPRINT, model, "learned"), model))
     case = make_case(5, 3)
     for rate in (8000, 11127):
         samples.append((write(case.indices, rate, 3 * 4096 * rate // 22050, FINGERPRINT, case.model), case.model))

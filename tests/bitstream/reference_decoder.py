@@ -1,5 +1,7 @@
 """A second decoder of ``.svq`` files, written from FORMAT.md alone: plain Python, no numpy, none of the package.
 
+The model of learned coding is in reference_prior.py.
+
 Reads one file, strictly. Not quick and not friendly: it is here to be read beside FORMAT.md, and to disagree with the
 real decoder whenever that one changes.
 """
@@ -10,12 +12,14 @@ from collections.abc import Sequence
 from itertools import accumulate
 from typing import Any
 
+from reference_prior import ReferencePrior, Tensors
+
 Grid = list[list[int]]
 Tables = Sequence[Sequence[int]]
 
 RATES = [22050, 44100, 48000, 8000, 11025, 12000, 16000, 24000]
 RATES += [32000, 64000, 88200, 96000, 176400, 192000, 37800]
-FIXED, STATIC = 0, 1
+FIXED, STATIC, LEARNED = 0, 1, 2
 
 
 class Refused(Exception):
@@ -44,7 +48,7 @@ def read_header(data: bytes) -> tuple[dict[str, Any], int]:
     require(data[:3] == b"SVQ" and len(data) >= 8, "no header")
     version, coding, rate_code = data[3] >> 6, data[3] >> 4 & 3, data[3] & 15
     require(version == 1, "other version")
-    require(coding in (FIXED, STATIC), "other coding")
+    require(coding in (FIXED, STATIC, LEARNED), "other coding")
     position = 8
     if rate_code == 15:
         rate, position = read_varint(data, position)
@@ -75,29 +79,43 @@ def decode_fixed(payload: bytes, columns: int, codebook_size: int) -> Grid:
     return [symbols[5 * column : 5 * column + 5] for column in range(columns)]
 
 
+class RangeDecoder:
+    def __init__(self, payload: bytes) -> None:
+        self.payload, self.position, self.span = payload, 8, 2**64 - 1
+        self.distance = int.from_bytes(payload[:8].ljust(8, b"\0"), "big")
+
+    def next(self, starts: Sequence[int]) -> int:
+        scale = self.span >> 24
+        quantile = self.distance // scale
+        require(quantile < 2**24, "outside of all symbols")
+        symbol = bisect_right(starts, quantile) - 1
+        self.distance -= scale * starts[symbol]
+        self.span = scale * (starts[symbol + 1] - starts[symbol])
+        if self.span < 2**32:
+            word = int.from_bytes(self.payload[self.position : self.position + 4].ljust(4, b"\0"), "big")
+            self.span, self.distance, self.position = self.span << 32, self.distance << 32 | word, self.position + 4
+        return symbol
+
+
 def decode_static(payload: bytes, columns: int, tables: Tables) -> Grid:
-    position = 8
-    distance = int.from_bytes(payload[:8].ljust(8, b"\0"), "big")
-    span = 2**64 - 1
+    decoder = RangeDecoder(payload)
     rows = []
     for weights in tables:
         starts = [0, *accumulate(weight + 1 for weight in weights)]
         require(starts[-1] == 2**24, "bad table")
-        row = []
-        for _ in range(columns):
-            scale = span >> 24
-            quantile = distance // scale
-            require(quantile < 2**24, "outside of all symbols")
-            symbol = bisect_right(starts, quantile) - 1
-            distance -= scale * starts[symbol]
-            span = scale * (starts[symbol + 1] - starts[symbol])
-            if span < 2**32:
-                word = int.from_bytes(payload[position : position + 4].ljust(4, b"\0"), "big")
-                span, distance, position = span << 32, distance << 32 | word, position + 4
-            row.append(symbol)
-        rows.append(row)
-    check_sealing(payload, position, distance, span)
+        rows.append([decoder.next(starts) for _ in range(columns)])
+    check_sealing(payload, decoder.position, decoder.distance, decoder.span)
     return [list(column) for column in zip(*rows, strict=True)]
+
+
+def decode_learned(payload: bytes, columns: int, prior: Tensors) -> Grid:
+    decoder, model = RangeDecoder(payload), ReferencePrior(prior)
+    symbols = []
+    for _ in range(5 * columns):
+        symbols.append(decoder.next([0, *accumulate(model.frequencies())]))
+        model.push(symbols[-1])
+    check_sealing(payload, decoder.position, decoder.distance, decoder.span)
+    return [symbols[5 * column : 5 * column + 5] for column in range(columns)]
 
 
 def check_sealing(payload: bytes, taken: int, distance: int, span: int) -> None:
@@ -109,7 +127,9 @@ def check_sealing(payload: bytes, taken: int, distance: int, span: int) -> None:
         require(distance + (256 - payload[-1]) * unit >= span, "not sealed: a shorter one fits")
 
 
-def decode(data: bytes, codebook_size: int, tables: Tables = ()) -> tuple[dict[str, Any], Grid]:
+def decode(
+    data: bytes, codebook_size: int, tables: Tables = (), prior: Tensors | None = None
+) -> tuple[dict[str, Any], Grid]:
     """Return the header as a dict, and the indices as a list of columns of five."""
     header, position = read_header(data)
     columns = count_columns(header["rate"], header["samples"])
@@ -133,6 +153,9 @@ def decode(data: bytes, codebook_size: int, tables: Tables = ()) -> tuple[dict[s
     for payload, count in blocks:
         if header["coding"] == FIXED:
             indices += decode_fixed(payload, count, codebook_size)
+        elif header["coding"] == LEARNED:
+            require(prior is not None, "no prior")
+            indices += decode_learned(payload, count, prior or {})
         else:
             indices += decode_static(payload, count, tables)
     return header, indices

@@ -139,19 +139,6 @@ def test_wrong_arguments() -> None:
             write(case.indices, **{**arguments, name: value})
 
 
-def test_learned_coding_is_refused_clearly() -> None:
-    case = make_case(64, 300)
-    with pytest.raises(UsageError, match="learned coding needs a newer specvq-codec"):
-        written(case, "learned")
-    header = Header(Coding.LEARNED, FINGERPRINT[:4], 22050, 300 * 4096)
-    data = forge(header, [b"payload", b"another"])
-    for reader in (read, read_lenient):
-        with pytest.raises(BitstreamError, match="learned coding, which needs a newer specvq-codec"):
-            reader(data, case.model, FINGERPRINT)
-    info = inspect(data)  # its blocks can be listed and verified all the same
-    assert info.is_intact and info.payload_bytes == 14 and info.length_bytes == 1
-
-
 def test_bytes_that_do_not_decode_are_never_returned(monkeypatch: pytest.MonkeyPatch) -> None:
     case = make_case(64, 3)
     wrong = case.indices.copy()

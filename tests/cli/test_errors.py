@@ -31,7 +31,6 @@ DECODE = ["decode", "in.svq", "out.wav"]
     [
         # arguments
         ([*ENCODE, "--entropy", "zip"], 2, "no entropy coding 'zip': use one of auto, fixed, static"),
-        ([*ENCODE, "--entropy", "learned"], 2, "no entropy coding 'learned'"),
         ([*ENCODE, "--device", "abacus"], 2, "device 'abacus' cannot be used here"),
         ([*ENCODE, "--device", "cuda:99"], 2, "device 'cuda:99' cannot be used here"),
         ([*DECODE, "--vocoder", "wavenet"], 2, "no vocoder 'wavenet': use one of auto, melgan, griffin-lim"),
