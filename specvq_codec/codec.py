@@ -25,6 +25,7 @@ from .models.autoencoder import Autoencoder, AutoencoderConfig
 from .models.melgan import Generator, MelGANConfig
 from .models.transformer import Transformer, TransformerConfig
 from .precision import check_precision, with_precision
+from .rate import encode_to_rate
 from .sampling import Progress, Sampling
 from .weights import Bundle, locate
 from .windows import COLUMN_SAMPLES, STEP, decode_windows, encode_windows, fade_pieces, mel_chunks, vocode_pieces
@@ -99,23 +100,41 @@ class Codec:
         """
         return cls(locate(source), device, vocoder, sampler_precision)
 
-    def encode(self, sound: str | PathLike[str] | IO[bytes] | Any, sample_rate: int | None = None) -> Codes:
+    def encode(
+        self,
+        sound: str | PathLike[str] | IO[bytes] | Any,
+        sample_rate: int | None = None,
+        target_bps: float | None = None,
+    ) -> Codes:
         """Encode one sound.
 
         Args:
             sound: a path ("-" for the standard input), a binary file object, or samples: (N,) or (channels, N),
                 numpy or torch, floating point in [-1, 1] or integers. Channels are averaged.
             sample_rate: of samples, in Hz, 8000 to 192000; 22 050 if not given. Files know theirs.
+            target_bps: bits per second that the file may take; where it would take more, indices that the prior of
+                learned coding makes cheaper stand in for the nearest ones (see `rate`). None for the nearest ones.
 
         Raises:
             AudioError: the sound cannot be read or used.
+            WeightsError: there is a target, and the bundle has no prior.
+            UsageError: the file cannot be made so small.
         """
         with self._stream(sound, sample_rate) as stream:
-            return self.encode_opened(stream)
+            return self.encode_opened(stream, target_bps)
 
-    def encode_opened(self, stream: SoundStream) -> Codes:
-        """Encode a sound that is open already."""
-        indices = np.concatenate(list(self.encode_stream(stream)))
+    def encode_opened(
+        self, stream: SoundStream, target_bps: float | None = None, progress: Callable[[int], object] | None = None
+    ) -> Codes:
+        """Encode a sound that is open already; `progress` is told how many columns more are done."""
+        if target_bps is not None:
+            return encode_to_rate(self, stream, target_bps, progress)
+        parts = []
+        for part in self.encode_stream(stream):
+            parts.append(part)
+            if progress:
+                progress(len(part))
+        indices = np.concatenate(parts)
         return Codes(indices, stream.sample_rate, stream.num_samples, self.bundle.fingerprint, self.model)
 
     def encode_batch(self, sounds: Sequence[Any] | Any, sample_rate: int | None = None) -> list[Codes]:
@@ -127,10 +146,18 @@ class Codec:
     @torch.inference_mode()
     def encode_stream(self, stream: SoundStream) -> Iterator[npt.NDArray[np.int16]]:
         """Encode a stream in bounded memory; yields indices (t, 5), int16, whose concatenation is that of `encode`."""
-        blocks = blocks_of(resampled(stream, stream.sample_rate, self.sample_rate), STEP * COLUMN_SAMPLES)
-        tensors = (torch.from_numpy(block).to(self.device) for block in blocks)
-        for grid in encode_windows(mel_chunks(tensors), self._encode_window):
+        for grid in encode_windows(self._mels(stream), self._encode_window):
             yield grid.mT.to("cpu", torch.int16).numpy()
+
+    @torch.inference_mode()
+    def latent_stream(self, stream: SoundStream) -> Iterator[Tensor]:
+        """The latents that `encode_stream` finds the nearest vectors of: (t, 5, D), float32 on the codec's device."""
+        for grid in encode_windows(self._mels(stream), self._latents_of_window):
+            yield grid.movedim(0, 1)
+
+    def _mels(self, stream: SoundStream) -> Iterator[Tensor]:
+        blocks = blocks_of(resampled(stream, stream.sample_rate, self.sample_rate), STEP * COLUMN_SAMPLES)
+        return mel_chunks(torch.from_numpy(block).to(self.device) for block in blocks)
 
     def decode(self, codes: Codes | str | PathLike[str], sample_rate: int | None = None) -> Samples:
         """Decode to samples.
@@ -287,6 +314,9 @@ class Codec:
 
     def _encode_window(self, mel: Tensor) -> Tensor:
         return self.autoencoder.encode(mel[None, None] * 2.0 - 1.0)[0]  # (5, columns)
+
+    def _latents_of_window(self, mel: Tensor) -> Tensor:
+        return self.autoencoder.latents(mel[None, None] * 2.0 - 1.0)[0].movedim(0, -1)  # (5, columns, D)
 
     def _decode_window(self, grid: Tensor) -> Tensor:
         return (self.autoencoder.decode(grid[None])[0, 0].clamp(-1.0, 1.0) + 1.0) / 2.0  # (80, 16 columns)

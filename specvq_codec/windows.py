@@ -65,10 +65,10 @@ def encode_windows(chunks: Iterable[Tensor], encode: Callable[[Tensor], Tensor])
 
     Args:
         chunks: as `mel_chunks` yields them.
-        encode: one window (80, frames) in [0, 1] -> indices (5, columns).
+        encode: one window (80, frames) in [0, 1] -> indices (5, columns), or anything else (5, columns, ...).
 
     Yields:
-        Indices (5, columns), each column once, in order.
+        What `encode` finds, each column once, in order.
     """
     held = torch.empty(spec.N_MELS, 0)
     first = True

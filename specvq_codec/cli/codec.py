@@ -51,7 +51,8 @@ def encode(
     source: Annotated[str, typer.Argument(metavar="IN", help="A sound, a folder of sounds, or - for stdin.")],
     target: Annotated[str, typer.Argument(metavar="OUT", help="The .svq file, a folder, or - for stdout.")],
     weights: Weights = None,
-    entropy: Annotated[str, typer.Option(help="auto, fixed or static.")] = "auto",
+    entropy: Annotated[str, typer.Option(help="auto, fixed, static or learned.")] = "auto",
+    target_bps: Annotated[float | None, typer.Option(help="Bits per second that a file may take, at a loss.")] = None,
     device: Device = "auto",
     force: Force = False,
     as_json: Json = False,
@@ -59,6 +60,8 @@ def encode(
     """Encode a sound, or all sounds below a folder, to .svq."""
     if entropy not in ENTROPY_CHOICES:
         raise UsageError(f"There is no entropy coding {entropy!r}: use one of {', '.join(ENTROPY_CHOICES)}.")
+    if target_bps is not None and entropy not in ("auto", "learned"):
+        raise UsageError(f"--target-bps counts the bits of learned coding: leave out --entropy {entropy}.")
     folder = Path(source).is_dir()
     if not folder and Path(source).suffix.lower() == ".svq":
         raise AudioError(f"{source} is the name of an encoded sound: specvq decode decodes it.")
@@ -69,7 +72,7 @@ def encode(
         load = cache(partial(_encoder, weights, device))
         if folder:
             load()  # wrong weights are one error, not one for each file
-        work = partial(_encode_one, load, entropy, force, progress)
+        work = partial(_encode_one, load, entropy, target_bps, force, progress)
         done, failed = _run_all(jobs, progress, work, force) if folder else ([work(jobs[0])], [])
     _conclude(done, failed, folder, as_json)
 
@@ -193,14 +196,13 @@ def _encoder(weights: str | None, device: str) -> "Codec":
     return Codec.from_pretrained(weights, device, "griffin-lim")  # encoding needs no vocoder
 
 
-def _encode_one(load: "Callable[[], Codec]", entropy: str, force: bool, progress: "Progress", job: Job) -> Result:
-    import numpy as np
-
+def _encode_one(
+    load: "Callable[[], Codec]", entropy: str, target_bps: float | None, force: bool, progress: "Progress", job: Job
+) -> Result:
     from ..audio import open_sound
 
     with open_sound(str(job.source)) as stream, ExitStack() as stack:
         codec = load()  # not sooner: what is no sound is told at once
-        from ..codes import Codes
         from ..files import write_file
 
         started = time.perf_counter()  # loading the networks does not count
@@ -208,13 +210,7 @@ def _encode_one(load: "Callable[[], Codec]", entropy: str, force: bool, progress
         columns = total and total * CODEC_RATE / stream.sample_rate / COLUMN_SAMPLES
         task = progress.add_task(job.source.name, total=columns or None)
         stack.callback(progress.remove_task, task)
-        parts = []
-        for part in codec.encode_stream(stream):
-            parts.append(part)
-            progress.advance(task, len(part))
-        codes = Codes(
-            np.concatenate(parts), stream.sample_rate, stream.num_samples, codec.bundle.fingerprint, codec.model
-        )
+        codes = codec.encode_opened(stream, target_bps, partial(progress.advance, task))
     data = codes.to_bytes(entropy)
     write_file(job.target, data, force)
     return {

@@ -30,13 +30,17 @@ class VectorQuantizer(nn.Module):
         self.embedding = nn.Embedding(codebook_size, embed_dim)
         nn.init.uniform_(self.embedding.weight, -1.0 / codebook_size, 1.0 / codebook_size)
 
-    def nearest(self, z: Tensor) -> Tensor:
-        """Latents (B, D, H, W) -> index of the nearest vector in squared distance (B, H, W), int64. In float32."""
-        flat = z.movedim(1, -1).reshape(-1, z.shape[1]).float()  # (B*H*W, D)
+    def distances(self, latents: Tensor) -> Tensor:
+        """Squared distances of latents (N, D) from all vectors: (N, K), float32, with rounding errors."""
+        flat = latents.float()
         codes = self.embedding.weight.float()  # (K, D)
         # |z|^2 is the same for every code, but keeping it makes ties round as in the reference
-        distance = flat.square().sum(1, keepdim=True) + codes.square().sum(1) - 2.0 * flat @ codes.t()  # (B*H*W, K)
-        return distance.argmin(1).reshape(z.shape[0], *z.shape[2:])
+        return flat.square().sum(1, keepdim=True) + codes.square().sum(1) - 2.0 * flat @ codes.t()
+
+    def nearest(self, z: Tensor) -> Tensor:
+        """Latents (B, D, H, W) -> index of the nearest vector in squared distance (B, H, W), int64. In float32."""
+        flat = z.movedim(1, -1).reshape(-1, z.shape[1])  # (B*H*W, D)
+        return self.distances(flat).argmin(1).reshape(z.shape[0], *z.shape[2:])
 
     def lookup(self, indices: Tensor) -> Tensor:
         """Indices (B, H, W), int64 -> codebook vectors (B, D, H, W)."""
