@@ -42,20 +42,24 @@ def entropy_bits(indices: Indices, codebook_size: int) -> float:
     return total
 
 
-def print_split(grids: list[tuple[Indices, int]], fingerprint: bytes, model: CodingModel) -> None:
-    """The recordings of the split as they are, each a file of its own."""
+def print_split(domain: str, grids: list[tuple[Indices, int]], fingerprint: bytes, model: CodingModel) -> None:
+    """The recordings of a domain as they are, each a file of its own."""
     seconds = sum(samples for _, samples in grids) / RATE
+    count = sum(indices.size for indices, _ in grids)
+    lacking = {"static": model.static is None, "learned": model.prior is None}
     rows = []
-    for entropy in ("fixed", "static", "auto"):
-        if model.static is None and entropy == "static":
+    for entropy in ("fixed", "static", "learned"):
+        if lacking.get(entropy):
             continue
         parts = np.zeros(4)
         for indices, samples in grids:
             about = inspect(file_of(indices, samples, fingerprint, model, entropy))
             parts += [about.payload_bytes, about.header_bytes, about.length_bytes, about.check_bytes]
         shown = [f"{8 * part / seconds:.2f}" for part in (parts.sum(), *parts)]
-        rows.append([entropy, *shown, f"{1 - parts[0] / parts.sum():.1%}"])
-    print_table(["bit/s in files", "all", "indices", "header", "block lengths", "checks", "overhead"], rows)
+        rows.append([entropy, f"{8 * parts[0] / count:.3f}", *shown, f"{1 - parts[0] / parts.sum():.1%}"])
+    print(f"{domain}: {len(grids)} recordings, {seconds / 60:.1f} min")
+    headings = ["bit/s in files", "bits an index", "all", "indices", "header", "block lengths", "checks", "overhead"]
+    print_table(headings, rows)
 
 
 def print_lengths(sequence: Indices, fingerprint: bytes, model: CodingModel) -> None:
@@ -112,15 +116,16 @@ def main() -> None:
     options = parser.parse_args()
     codec = Codec(locate(options.weights))
     pack = Pack(options.pack, options.split)
-    grids = []
+    domains: dict[str, list[tuple[Indices, int]]] = {}
     clips = spread(pack.clips, options.limit)
     for clip in with_progress(clips, len(clips), "encoding"):
         codes = codec.encode(pack.waveform(clip), RATE)
-        grids.append((codes.indices, codes.num_samples))
-    minutes = sum(samples for _, samples in grids) / RATE / 60
-    print(f"{codec.bundle.name}, {options.split} split: {len(grids)} recordings, {minutes:.1f} min")
+        domains.setdefault(clip.domain, []).append((codes.indices, codes.num_samples))
+    grids = [grid for each in domains.values() for grid in each]
+    print(f"{codec.bundle.name}, {options.split} split\n")
     fingerprint = codec.bundle.fingerprint
-    print_split(grids, fingerprint, codec.model)
+    for domain, each in [("all", grids), *sorted(domains.items())]:
+        print_split(domain, each, fingerprint, codec.model)
     print_lengths(np.concatenate([indices for indices, _ in grids]), fingerprint, codec.model)
     if codec.model.static is not None:
         print_entropy(grids, fingerprint, codec.model)

@@ -92,6 +92,8 @@ class PriorNetwork(nn.Module):
     probabilities given all indices before.
     """
 
+    codebook: Tensor
+
     def __init__(self, config: PriorConfig, codebook: Tensor, counts: Tensor) -> None:
         """Begin with what is known of the indices.
 
@@ -112,13 +114,15 @@ class PriorNetwork(nn.Module):
         self.codes_own = nn.Parameter(torch.zeros(size, config.output))
         self.codes_bias = nn.Parameter(torch.log((counts + 0.5) / (counts + 0.5).sum(dim=1, keepdim=True)))
         self.input = Quantised(ROWS * config.depth, width)
-        self.columns = nn.ModuleList(Quantised(2 * width, 3 * width) for _ in range(config.layers))
+        columns = [Quantised(2 * width, 3 * width) for _ in range(config.layers)]
+        self.columns = nn.ModuleList(columns)
         context = width + 2 * ROWS * config.depth
         self.hidden = nn.ModuleList(Quantised(context + row * config.depth, config.hidden) for row in range(ROWS))
-        self.output = nn.ModuleList(Quantised(config.hidden, config.output) for _ in range(ROWS))
-        for layer in self.columns:
+        output = [Quantised(config.hidden, config.output) for _ in range(ROWS)]
+        self.output = nn.ModuleList(output)
+        for layer in columns:
             nn.init.uniform_(layer.bias[:width], 0.0, 3.0)  # states that last a few columns
-        for layer in self.output:
+        for layer in output:
             nn.init.normal_(layer.weight, std=0.1 * config.hidden**-0.5)  # so that the frequencies rule at first
             nn.init.zeros_(layer.bias)
         self.dropout = nn.Dropout(config.dropout)
@@ -205,12 +209,13 @@ def integer_tensors(network: PriorNetwork) -> Tensors:
 
 def _layers(network: PriorNetwork) -> Iterator[tuple[str, Tensor, Tensor, int]]:
     """Names, weights and biases of the linear layers, and the steps of what they find."""
-    yield "columns.input", network.input.weight, network.input.bias, ACTIVATION
-    for number, layer in enumerate(network.columns):
-        yield f"columns.{number}", layer.weight, layer.bias, ACTIVATION
-    for row in range(ROWS):
-        yield f"rows.{row}.hidden", network.hidden[row].weight, network.hidden[row].bias, ACTIVATION
-        yield f"rows.{row}.output", network.output[row].weight, network.output[row].bias, ACTIVATION
+    named: dict[str, nn.Module] = {"columns.input": network.input}
+    named |= {f"columns.{number}": layer for number, layer in enumerate(network.columns)}
+    named |= {f"rows.{row}.hidden": layer for row, layer in enumerate(network.hidden)}
+    named |= {f"rows.{row}.output": layer for row, layer in enumerate(network.output)}
+    for name, layer in named.items():
+        assert isinstance(layer, Quantised)
+        yield name, layer.weight, layer.bias, ACTIVATION
 
 
 def _int8(values: Tensor) -> npt.NDArray[np.int8]:
