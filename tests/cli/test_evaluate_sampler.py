@@ -59,12 +59,12 @@ def test_evaluate_sampler(specvq, pack):
 
 def test_evaluate_diversity(specvq, pack, classifier):
     arguments = ("evaluate", "diversity", pack, "curves.png", "--classifier", classifier, "--weights", "mine")
-    told = specvq(*arguments, "--top-k", "1,64", "--seconds", 1)
-    assert "3 originals of 1 s, 2 samples for each" in told.out
+    told = specvq(*arguments, "--top-k", "1,64", "--seconds", 0.4)
+    assert "3 originals of 0.4 s, 2 samples for each" in told.out
     assert len([line for line in told.out.splitlines() if line.startswith("|")]) == 2 + 2 + 2
     assert Path("curves.png").read_bytes()[:8] == PNG
     assert "use -f" in specvq(*arguments, code=2).err
-    result = json.loads(specvq(*arguments, "-f", "--top-k", "2", "-n", 2, "--seconds", 6, "--json").out)
+    result = json.loads(specvq(*arguments, "-f", "--top-k", "2", "-n", 2, "--seconds", 1.2, "--json").out)
     assert result["originals"] == ["0.wav", "1.wav"] and len(result["points"]) == 3
     assert result["points"][2]["top_k"] == 2 and result["points"][2]["name"] == "new, class"
 

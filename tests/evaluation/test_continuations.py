@@ -22,7 +22,7 @@ SEAM = 3 * 4096  # sample: the tiny sampler's window has six columns
 @pytest.fixture(scope="module")
 def codec(tmp_path_factory) -> Codec:
     bundle = write_tiny_bundle(tmp_path_factory.mktemp("bundles") / "tiny")
-    return Codec(add_tiny_sampler(bundle, num_classes=2, optional=True), "cpu", "griffin-lim")
+    return Codec(add_tiny_sampler(bundle, num_classes=2, optional=True), "cpu", "melgan")
 
 
 @pytest.fixture(scope="module")
