@@ -7,7 +7,9 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from .. import spectrogram as spec
@@ -19,12 +21,13 @@ COLOURS = 40  # 2.5 dB each: noise in all colours would make a file several time
 TICKS = (250, 500, 1000, 2000, 4000, 7000)  # Hz
 
 
-def save_spectrograms(path: Path, panels: Sequence[tuple[str, Tensor]]) -> None:
+def save_spectrograms(path: Path, panels: Sequence[tuple[str, Tensor]], film: Sequence[NDArray[np.uint8]] = ()) -> None:
     """Write spectrograms, one above the other on one time axis, as a PNG file.
 
     Args:
         path: the file, which is replaced if it is there.
         panels: title and log-mel spectrogram (80, T) in [0, 1] of each.
+        film: frames of a video (height, width, 3), evenly spread over the time of the first panel, to be shown above.
 
     Raises:
         UsageError: matplotlib is not installed.
@@ -35,8 +38,14 @@ def save_spectrograms(path: Path, panels: Sequence[tuple[str, Tensor]]) -> None:
         from PIL import Image
     except ImportError as error:
         raise UsageError("Pictures need matplotlib: pip install 'specvq-codec[eval]'.") from error
-    figure = Figure(figsize=(10, 0.6 + 2.2 * len(panels)), dpi=90, layout="constrained")
-    axes = figure.subplots(len(panels), sharex=True, squeeze=False)[:, 0]
+    heights = [*([0.7] if film else []), *([2.2] * len(panels))]  # inches
+    figure = Figure(figsize=(10, 0.6 + sum(heights)), dpi=90, layout="constrained")
+    axes = figure.subplots(len(heights), sharex=True, squeeze=False, height_ratios=heights)[:, 0]
+    if film:
+        seconds = panels[0][1].shape[1] * spec.HOP_LENGTH / spec.SAMPLE_RATE
+        axes[0].imshow(np.concatenate(film, axis=1), aspect="auto", extent=(0.0, seconds, 0.0, 1.0))
+        axes[0].set_yticks([])
+        axes = axes[1:]
     filters = spec.mel_filters()
     centres = filters @ torch.linspace(0.0, spec.SAMPLE_RATE / 2, filters.shape[1]) / filters.sum(1)  # (80,) Hz
     places = [int((centres - hz).abs().argmin()) for hz in TICKS]
