@@ -21,6 +21,6 @@ def test_mutated_files() -> None:
     assert report["slowest"] < 30
     assert sum(number for outcome, number in outcomes.items() if outcome.startswith("strict:")) == COUNT
     # The mutations are of use: nearly all are refused, some are recovered, and some get as far as entropy decoding.
-    assert outcomes["strict: BitstreamError"] > 0.9 * COUNT
+    assert outcomes["strict: BitstreamError"] > 0.85 * COUNT  # some name other weights
     assert outcomes["lenient: read"] > 500
     assert outcomes["strict: read"] > 10

@@ -4,14 +4,21 @@ from specvq_codec import UsageError
 from specvq_codec.training.classifier import ClassifierConfig
 from specvq_codec.training.codebook import CodebookConfig
 from specvq_codec.training.config import CONFIGS, load_config
+from specvq_codec.training.prior import PriorTraining
 from specvq_codec.training.sampler import SamplerConfig
 from specvq_codec.training.vocoder import VocoderConfig
 
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.toml")), ids=lambda path: path.stem)
 def test_the_configurations_of_the_package_load(path):
-    kinds = (ClassifierConfig, CodebookConfig, SamplerConfig, VocoderConfig)
-    kind = {kind.__name__.removesuffix("Config").lower(): kind for kind in kinds}[path.stem.partition("-")[0]]
+    kinds = {
+        "classifier": ClassifierConfig,
+        "codebook": CodebookConfig,
+        "prior": PriorTraining,
+        "sampler": SamplerConfig,
+        "vocoder": VocoderConfig,
+    }
+    kind = kinds[path.stem.partition("-")[0]]
     assert load_config(kind, path.stem) == load_config(kind, str(path))
 
 
