@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import platform
 from collections.abc import Iterator, Sequence
@@ -30,6 +31,16 @@ def print_table(headings: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
         ]
         print("| " + " | ".join(aligned) + " |")
     print(flush=True)
+
+
+def recordings_of(description: str | None) -> argparse.Namespace:
+    """The arguments of a benchmark on the recordings of a pack: pack, weights, split and limit."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("pack", type=Path)
+    parser.add_argument("--weights", help="bundle; the default one if not given")
+    parser.add_argument("--split", default="test")
+    parser.add_argument("--limit", type=int, help="only this many recordings, evenly spread")
+    return parser.parse_args()
 
 
 def processor() -> str:

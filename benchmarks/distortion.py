@@ -5,21 +5,19 @@ python benchmarks/distortion.py PACK [--weights BUNDLE] [--split test] [--limit 
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import time
-from pathlib import Path
 
 import numpy as np
 import torch
-from common import print_table
+from common import print_table, recordings_of
 
 from specvq_codec.audio import array_stream
 from specvq_codec.cli.report import with_progress
 from specvq_codec.codec import Codec
 from specvq_codec.codes import Codes
 from specvq_codec.evaluation.reconstruction import spread
-from specvq_codec.rate import BEAMS, Candidates, chosen
+from specvq_codec.rate import BEAMS, Candidates, candidates_of, chosen
 from specvq_codec.training.data import Pack
 from specvq_codec.weights import locate
 from specvq_codec.windows import COLUMN_SAMPLES, STEP, mel_chunks
@@ -51,11 +49,7 @@ def encoded(codec: Codec, waveform: torch.Tensor) -> tuple[Codes, Candidates, fl
     codes = codec.encode(waveform, RATE)
     codes.to_bytes("learned")
     took = time.perf_counter() - started
-    parts = [
-        dataclasses.astuple(Candidates.of(latents, codec.autoencoder.quantize))
-        for latents in codec.latent_stream(array_stream(waveform, RATE))
-    ]
-    return codes, Candidates(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True))), took
+    return codes, candidates_of(codec, array_stream(waveform, RATE)), took
 
 
 def add(
@@ -76,12 +70,7 @@ def add(
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("pack", type=Path)
-    parser.add_argument("--weights", help="bundle; the default one if not given")
-    parser.add_argument("--split", default="test")
-    parser.add_argument("--limit", type=int, help="only this many recordings, evenly spread")
-    options = parser.parse_args()
+    options = recordings_of(__doc__)
     codec = Codec(locate(options.weights), vocoder="griffin-lim")
     if codec.model.prior is None:
         raise SystemExit(f"The bundle {codec.bundle.name} has no prior.")

@@ -25,6 +25,7 @@ from common import print_table
 
 from specvq_codec.bitstream import CodingModel, Prior
 from specvq_codec.bitstream.learned import decode_learned, encode_learned
+from specvq_codec.training.tokens import tokens_path
 from specvq_codec.weights import locate
 
 Grids = npt.NDArray[np.int16]
@@ -83,7 +84,7 @@ def digest(options: argparse.Namespace, way: str) -> str:
     model = CodingModel(prior.codebook_size, prior=prior)
     found = hashlib.sha256()
     random = np.random.default_rng(1).integers(0, prior.codebook_size, (options.random, 2, 5), dtype=np.int16)
-    (path,) = options.pack.glob(f"tokens-{bundle.fingerprint.hex()[:8]}*.npz")
+    path = tokens_path(options.pack, bundle.fingerprint)
     for grids in (*batches(real_grids(path, options.real)), *batches(random)):
         found.update(frequencies(prior, way, grids).tobytes())
     for grid in real_grids(path, options.real)[::100]:

@@ -5,17 +5,18 @@ python benchmarks/rates.py PACK [--weights BUNDLE] [--split test] [--limit RECOR
 
 from __future__ import annotations
 
-import argparse
+import itertools
 import math
 import statistics
-from pathlib import Path
+import time
 
 import numpy as np
 import numpy.typing as npt
-from common import print_table
+from common import print_table, recordings_of
 
-from specvq_codec.bitstream import BLOCK_COLUMNS, CodingModel, inspect, write
+from specvq_codec.bitstream import BLOCK_COLUMNS, CodingModel, inspect, read, write
 from specvq_codec.bitstream.header import COLUMN_SAMPLES
+from specvq_codec.bitstream.learned import learned_bits
 from specvq_codec.cli.report import with_progress
 from specvq_codec.codec import Codec
 from specvq_codec.evaluation.reconstruction import spread
@@ -23,6 +24,7 @@ from specvq_codec.training.data import Pack
 from specvq_codec.weights import locate
 
 RATE = 22_050
+PLACES = (0, 1, 2, 4, 8, 16, 32, 64, BLOCK_COLUMNS)  # columns before
 LENGTHS = (1, 10, 60, 600, 3600)  # seconds
 Indices = npt.NDArray[np.int16]
 
@@ -72,8 +74,11 @@ def print_lengths(sequence: Indices, fingerprint: bytes, model: CodingModel) -> 
         about = inspect(data)
         overhead = about.size - about.payload_bytes
         coding, kbps = about.header.coding.name.lower(), f"{8 * len(data) / seconds / 1000:.4f}"
-        rows.append([f"{seconds} s, {coding}", len(data), kbps, overhead, f"{overhead / len(data):.2%}"])
-    print_table(["file of", "bytes", "kbps", "bytes of overhead", "share"], rows)
+        started = time.process_time()
+        read(data, model, fingerprint)
+        took = f"{time.process_time() - started:.2f}"
+        rows.append([f"{seconds} s, {coding}", len(data), kbps, overhead, f"{overhead / len(data):.2%}", took])
+    print_table(["file of", "bytes", "kbps", "bytes of overhead", "share", "CPU seconds to read"], rows)
 
 
 def print_entropy(grids: list[tuple[Indices, int]], fingerprint: bytes, model: CodingModel) -> None:
@@ -106,14 +111,19 @@ def print_entropy(grids: list[tuple[Indices, int]], fingerprint: bytes, model: C
     )
 
 
+def print_places(grids: list[tuple[Indices, int]], model: CodingModel) -> None:
+    """Bits of learned coding by how many columns come before in the block: what its independence costs."""
+    bits = [learned_bits(indices[:BLOCK_COLUMNS], model) for indices, _ in grids]  # (T, 5) each
+    rows = []
+    for first, end in itertools.pairwise(PLACES):
+        there = np.concatenate([block[first:end] for block in bits])
+        rows.append([f"{first} to {end - 1}", len(there), f"{there.mean():.3f}"])
+    print_table(["columns before", "columns", "bits an index"], rows)
+
+
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("pack", type=Path)
-    parser.add_argument("--weights", help="bundle; the default one if not given")
-    parser.add_argument("--split", default="test")
-    parser.add_argument("--limit", type=int, help="only this many recordings, evenly spread")
-    options = parser.parse_args()
+    options = recordings_of(__doc__)
     codec = Codec(locate(options.weights))
     pack = Pack(options.pack, options.split)
     domains: dict[str, list[tuple[Indices, int]]] = {}
@@ -127,6 +137,8 @@ def main() -> None:
     for domain, each in [("all", grids), *sorted(domains.items())]:
         print_split(domain, each, fingerprint, codec.model)
     print_lengths(np.concatenate([indices for indices, _ in grids]), fingerprint, codec.model)
+    if codec.model.prior is not None:
+        print_places(grids, codec.model)
     if codec.model.static is not None:
         print_entropy(grids, fingerprint, codec.model)
 

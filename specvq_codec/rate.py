@@ -62,6 +62,18 @@ class Candidates:
         return Candidates(self.indices[columns], self.distances[columns])
 
 
+def candidates_of(codec: Codec, stream: SoundStream, progress: Callable[[int], object] | None = None) -> Candidates:
+    """All that the indices of a sound could be; `progress` is told how many columns more are done."""
+    parts = []
+    for latents in codec.latent_stream(stream):
+        parts.append(Candidates.of(latents, codec.autoencoder.quantize))
+        if progress:
+            progress(len(latents))
+    return Candidates(
+        np.concatenate([part.indices for part in parts]), np.concatenate([part.distances for part in parts])
+    )
+
+
 def chosen(candidates: Candidates, prior: Prior, weight: float, beams: int = BEAMS) -> tuple[Integers, Floats]:
     """Choose among candidates so that distance plus `weight` times bits is small.
 
@@ -139,12 +151,7 @@ def encode_to_rate(
         raise WeightsError(f"The bundle {codec.bundle.name} has no prior, by which rates are chosen: use another one.")
     if not 0 < target_bps < math.inf:
         raise UsageError(f"A target must be above 0 bits per second, not {target_bps}.")
-    parts = []
-    for latents in codec.latent_stream(stream):
-        parts.append(Candidates.of(latents, codec.autoencoder.quantize))
-        if progress:
-            progress(len(latents))
-    candidates = Candidates(*(np.concatenate(arrays) for arrays in zip(*map(dataclasses.astuple, parts), strict=True)))
+    candidates = candidates_of(codec, stream, progress)
     nearest = Codes(
         candidates.indices[..., 0], stream.sample_rate, stream.num_samples, codec.bundle.fingerprint, codec.model
     )

@@ -8,6 +8,7 @@ import os
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -94,6 +95,10 @@ class Bundle:
             WeightsError: the tables or the prior are missing, damaged, of the wrong shape, or not what the description
                 says.
         """
+        return self._coding_model
+
+    @cached_property  # a prior takes longer to get ready than a short file to decode
+    def _coding_model(self) -> CodingModel:
         from ..bitstream import CodingModel, Prior
 
         static = self.tensors("entropy").get("static") if self.has("entropy") else None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -15,9 +14,9 @@ from torch import Tensor, nn
 
 from ..bitstream import BLOCK_COLUMNS, ROWS
 from ..bitstream.errors import UsageError, WeightsError
-from ..files import write_file
 from ..models.prior import PriorConfig, PriorNetwork
 from ..weights import Bundle, locate
+from .about import parse_about, write_about
 from .checkpoints import load_checkpoint, read_checkpoint
 from .config import fill
 from .loop import LoopConfig, train
@@ -52,23 +51,18 @@ class About(NamedTuple):
 
     def write(self, run: Path) -> None:
         """Put it into a run's folder. UsageError if the run that is there is of something else."""
-        if (run / "last.pt").exists() and read_about(run) != self:
-            raise UsageError(f"{run} is a run of another network, or of other tokens: name another folder (--out).")
-        run.mkdir(parents=True, exist_ok=True)
-        about = {"model": asdict(self.model), "fingerprint": self.fingerprint.hex()}
-        write_file(run / ABOUT, (json.dumps(about, indent=1) + "\n").encode(), force=True)
+        described = {"model": asdict(self.model), "fingerprint": self.fingerprint.hex()}
+        write_about(run / ABOUT, self, described, read_about)
 
 
 def read_about(run: Path) -> About:
     """What the checkpoint of a prior's run is of. UsageError if it is none."""
     path = run / ABOUT
-    try:
-        about = json.loads(path.read_text(encoding="utf-8"))
-        return About(fill(PriorConfig, about["model"], str(path)), bytes.fromhex(about["fingerprint"]))
-    except FileNotFoundError as error:
-        raise UsageError(f"{run} is not the run of a prior: train one, with specvq train prior.") from error
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UsageError(f"{path} is damaged: train the prior again.") from error
+    return parse_about(
+        path,
+        "prior",
+        lambda about: About(fill(PriorConfig, about["model"], str(path)), bytes.fromhex(about["fingerprint"])),
+    )
 
 
 class PriorModule(nn.Module):

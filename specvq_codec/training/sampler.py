@@ -6,11 +6,10 @@ of the samples, and a learned row stands in its place.
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -19,11 +18,11 @@ from torch import Tensor, nn
 
 from ..bitstream.errors import UsageError
 from ..conditions import CLIP_FRAMES, KEPT_FRAMES, frame_indices
-from ..files import write_file
 from ..models.autoencoder import to_grid
 from ..models.transformer import ROWS, Condition, Transformer, TransformerConfig
 from ..sampling import Sampling, generate
 from ..weights import Bundle, load_bundle, locate
+from .about import parse_about, write_about
 from .config import fill
 from .data import Pack
 from .loop import LoopConfig, train
@@ -73,24 +72,19 @@ class About(NamedTuple):
 
     def write(self, run: Path) -> None:
         """Put it into a run's folder. UsageError if the run that is there is of something else."""
-        if (run / "last.pt").exists() and read_about(run) != self:
-            raise UsageError(f"{run} is a run of another network, or of other tokens: name another folder (--out).")
-        run.mkdir(parents=True, exist_ok=True)
-        about = self._asdict() | {"model": asdict(self.model), "fingerprint": self.fingerprint.hex()}
-        write_file(run / ABOUT, (json.dumps(about, indent=1) + "\n").encode(), force=True)
+        described = self._asdict() | {"model": asdict(self.model), "fingerprint": self.fingerprint.hex()}
+        write_about(run / ABOUT, self, described, read_about)
 
 
 def read_about(run: Path) -> About:
     """What the checkpoint of a sampler's run is of. UsageError if it is none."""
     path = run / ABOUT
-    try:
-        about = json.loads(path.read_text(encoding="utf-8"))
+
+    def parse(about: dict[str, Any]) -> About:
         model = fill(TransformerConfig, about["model"], str(path))
         return About(model, tuple(about["labels"]), bytes.fromhex(about["fingerprint"]), about.get("features"))
-    except FileNotFoundError as error:
-        raise UsageError(f"{run} is not the run of a sampler: train one, with specvq train sampler.") from error
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UsageError(f"{path} is damaged: train the sampler again.") from error
+
+    return parse_about(path, "sampler", parse)
 
 
 class SamplerModule(nn.Module):
