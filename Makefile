@@ -40,8 +40,10 @@ $(VENV)/.run-installed: pyproject.toml constraints.txt | $(BIN)/python
 	$(BIN)/python -m pip install $(PIP_FLAGS) --constraint constraints.txt --editable .
 	touch $@
 
+# PESQ has to be compiled: where that fails, its tests are skipped, and say so.
 $(VENV)/.test-installed: pyproject.toml constraints.txt | $(BIN)/python
 	$(BIN)/python -m pip install $(PIP_FLAGS) --constraint constraints.txt --editable ".[test]"
+	-$(BIN)/python -m pip install $(PIP_FLAGS) --constraint constraints.txt pesq
 	touch $@
 
 clean:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import importlib.util
 import warnings
+from collections.abc import Iterator
 
+import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from .. import spectrogram as spec
+from ..resampling import resampled
 from ..training.losses import gradient_energy, multi_resolution_stft
 
 __all__ = [
@@ -17,12 +21,17 @@ __all__ = [
     "log_mel_l1",
     "mean_and_error",
     "normalised_entropy",
+    "pesq",
+    "pesq_is_there",
     "stft_distance",
     "stoi",
     "stoi_is_there",
     "usage",
     "waveform_mel",
 ]
+
+PESQ_RATE = 16_000  # Hz, of the wide band
+PESQ_SECONDS = 20  # of a piece of speech: given minutes of it, the package writes beyond its memory
 
 
 def waveform_mel(waveform: Tensor) -> Tensor:
@@ -71,6 +80,44 @@ def stoi(estimate: Tensor, target: Tensor) -> float | None:
             return float(pystoi.stoi(target.numpy(), estimate.numpy(), spec.SAMPLE_RATE))
         except (RuntimeWarning, ValueError):
             return None
+
+
+def pesq_is_there() -> bool:
+    """Whether `pesq` can be computed, which needs the package of that name."""
+    return importlib.util.find_spec("pesq") is not None
+
+
+def pesq(estimate: Tensor, target: Tensor) -> float | None:
+    """Perceived quality of speech, as a mean opinion score: 4.64 for the original, 1 for the worst.
+
+    ITU-T P.862.2, the wide band extension of PESQ, as the package pesq computes it. Of more than 20 s, equal pieces are
+    measured, and their mean counts.
+
+    Args:
+        estimate: waveform (N,) at 22 050 Hz.
+        target: waveform (N,) of the clean speech.
+
+    Returns:
+        The measure, or None if the target is shorter than 0.25 s, or nothing in it is taken for speech.
+    """
+    from pesq import BufferTooShortError, NoUtterancesError
+    from pesq import pesq as measured
+
+    def pieces(sound: Tensor) -> Iterator[npt.NDArray[np.float32]]:
+        for piece in sound.tensor_split(-(-len(sound) // (PESQ_SECONDS * spec.SAMPLE_RATE))):
+            yield np.concatenate(list(resampled([piece.numpy()], spec.SAMPLE_RATE, PESQ_RATE)))
+
+    scores = []
+    for original, decoded in zip(pieces(target), pieces(estimate), strict=True):
+        if not original.any():
+            continue  # the package would divide by its loudness
+        try:
+            scores.append(measured(PESQ_RATE, original, decoded, "wb"))
+        except (BufferTooShortError, NoUtterancesError):
+            continue
+        except ValueError:  # what the package makes of silence in the place of speech
+            scores.append(1.0)
+    return sum(scores) / len(scores) if scores else None
 
 
 def stft_distance(estimate: Tensor, target: Tensor) -> float:
