@@ -37,11 +37,12 @@ from specvq_codec.classifiers import Classifier, load_classifier
 from specvq_codec.codec import Codec
 from specvq_codec.codes import Codes
 from specvq_codec.conditions import CLIP_FRAMES, KEPT_FRAMES, frame_indices
+from specvq_codec.evaluation.distributions import divergences, frechet_distance
 from specvq_codec.evaluation.metrics import mean_and_error
 from specvq_codec.evaluation.onsets import Alignment, Times, add_up, align, align_by_chance, onsets
 from specvq_codec.evaluation.pictures import save_spectrograms
 from specvq_codec.evaluation.reconstruction import spectrogram_of
-from specvq_codec.evaluation.relevance import Verdict, divergences, frechet_distance, verdict
+from specvq_codec.evaluation.relevance import Verdict, verdict
 from specvq_codec.models.autoencoder import to_grid
 from specvq_codec.models.transformer import ROWS, Condition, Transformer
 from specvq_codec.sampling import Sampling, generate

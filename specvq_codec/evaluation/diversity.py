@@ -4,7 +4,7 @@ After Iashin & Rahtu, "Taming Visually Guided Sound Generation" (BMVC 2021), who
 the other. There the conditions are features of videos; here they are all that the sampler can be told of the pack.
 
 The convention. The originals are recordings of some seconds at least, cut to these seconds. For each, several new
-sounds as long as it are drawn with its condition. Fidelity is MKL of original and sample (`relevance.divergences`),
+sounds as long as it are drawn with its condition. Fidelity is MKL of original and sample (`distributions.divergences`),
 and the Fréchet distance of the classifier's hidden features of originals and samples. Diversity is the mean absolute
 difference between the log-mel spectrograms of samples for the same original, in dB, and the number of distinct indices
 in samples. The Fréchet distance and the number of indices are means over sets of samples with one for each original,
@@ -36,9 +36,10 @@ from ..training.data import Clip
 from ..windows import COLUMN_SAMPLES
 from .conditioning import Conditioning
 from .continuations import DECIBELS
+from .distributions import divergences, frechet_distance
 from .metrics import mean_and_error
 from .reconstruction import spectrogram_of
-from .relevance import Verdict, divergences, frechet_distance, verdict
+from .relevance import Verdict, verdict
 
 ORIGINALS, OTHERS = "originals, decoded", "other originals, decoded"
 
