@@ -48,8 +48,9 @@ def likelihood_and_continuations(
 
     Recordings of at least 6 s are continued. A step is the mean absolute difference over mel bands, in dB, between the
     means of 1 or 16 frames before and after a place; the inner step is the median over all places of the original.
-    "within" is the share of seams whose step is no larger. The distance is between the statistics (mean and deviation
-    of every mel band over time) of the first half and of what follows, in dB.
+    "within" is the share of seams whose step is no larger, "median" their median step in units of it. The distance is
+    between the statistics (mean and deviation of every mel band over time) of the first half and of what follows, in
+    dB.
     """
     from ..evaluation.conditioning import Conditioning
     from ..evaluation.continuations import continued, long_enough
@@ -86,12 +87,17 @@ def _print_continuations(report: "Report", top_k: int | None) -> None:
     print(f"\n{len(report.recordings)} first halves, {report.samples} continuations of each from {drawn}.")
     print(f"Primed columns that came back identical: {report.kept_columns} of {report.primed_columns}.\n")
     widths = [step.frames for step in report.rows[0].steps]
-    headings = ["what follows", *(name for frames in widths for name in (f"step, {frames} fr", "within")), "distance"]
-    inner = ["inner step of the original", *(cell for value in report.inner for cell in (f"{value:.2f}", "")), ""]
+    steps = [name for frames in widths for name in (f"step, {frames} fr", "median", "within")]
+    headings = ["what follows", *steps, "distance"]
+    inner = ["inner step of the original", *(c for value in report.inner for c in (f"{value:.2f}", "1 x", "50%")), ""]
     rows = []
     for row in report.rows:
-        cells = [cell for step in row.steps for cell in (_cell(step.mean, step.error), f"{step.below:.0%}")]
-        cells += [""] * (2 * len(widths) - len(cells))
+        cells = [
+            cell
+            for step in row.steps
+            for cell in (_cell(step.mean, step.error), f"{step.typical:.2f} x", f"{step.below:.0%}")
+        ]
+        cells += [""] * (len(steps) - len(cells))
         rows.append([row.name, *cells, _cell(row.distance, row.distance_error)])
     print_table(headings, [inner, *rows])
 

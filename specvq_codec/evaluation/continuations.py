@@ -8,7 +8,8 @@ A step of some width is the mean absolute difference over mel bands, in dB, betw
 and after a place: of one frame, and of the 16 of a column, which a change that is smeared over frames cannot escape.
 The seam is where the given columns end. It is compared with the recording's inner step, the median over all places of
 the original. By that definition half of all steps of a sound are larger, so that the row of the original tells how
-often a seam that nobody made stays below.
+often a seam that nobody made stays below. A mean over seams has a few large steps in it, as that over a sound's own
+steps would have; like is compared with like by the median over seams of the step in units of the inner step.
 
 The statistics of a piece of sound are the mean and the standard deviation over time of every mel band. Their distance
 is the 2-Wasserstein distance of normal distributions that have them, as a root mean square over bands, in dB:
@@ -41,6 +42,7 @@ from .reconstruction import spread
 SHORTEST = 6.0  # seconds of a recording that is continued
 DECIBELS = 100.0  # between 0 and 1 of a spectrogram
 WIDTHS = (1, COLUMN_FRAMES)  # of steps, in frames
+_LEAST = 1e-3  # dB, of an inner step that others are divided by
 ORIGINAL, DECODED, OTHERS = "original", "decoded original", "second halves of others, decoded"
 
 
@@ -52,12 +54,14 @@ class Step:
         frames: the width.
         mean: over recordings, of the mean over their samples.
         error: its standard error over recordings.
+        typical: the median over all samples of the step, as a multiple of the original's inner step.
         below: share of all samples whose step is no larger than the original's inner step.
     """
 
     frames: int
     mean: float
     error: float | None
+    typical: float
     below: float
 
 
@@ -203,7 +207,8 @@ def _row(name: str, measured: Sequence[_Continued], inner: dict[int, Tensor]) ->
         at_seam = [[steps(mel, width)[one.seam - width] for mel in one.mels[name]] for one in measured]
         values = torch.tensor(at_seam)  # (recordings, samples)
         below = float((values <= limits[:, None]).double().mean())
-        found.append(Step(width, *mean_and_error(values.mean(1)), below))
+        typical = float((values / limits[:, None].clamp_min(_LEAST)).quantile(0.5))
+        found.append(Step(width, *mean_and_error(values.mean(1)), typical, below))
     distances = [
         [statistics_distance(mel[:, : one.seam], mel[:, one.seam :]) for mel in one.mels[name]] for one in measured
     ]

@@ -72,6 +72,8 @@ def test_a_seam_made_on_purpose_is_found(known, monkeypatch):
     (narrow, wide), (inner, wide_inner) = report.rows[0].steps, report.inner
     assert report.rows[0].name == steady.name == "original"
     assert (narrow.below, wide.below) == (0.0, 0.0)
+    assert narrow.typical == pytest.approx(narrow.mean / inner)
+    assert wide.typical == pytest.approx(wide.mean / wide_inner)
     assert narrow.mean > 2 * inner and 30 < wide.mean < 41 and wide.mean > 5 * wide_inner
     assert steady.steps[1].mean < 5 and steady.distance < 5 < 30 < report.rows[0].distance < 45
 
