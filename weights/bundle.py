@@ -140,7 +140,8 @@ class Bundle:
         for part, settings in (("vocoder", self.melgan), ("sampler", self.sampler), ("prior", self.prior)):
             if (settings is not None) != self.has(part):
                 raise WeightsError(f"{self.path} must have {part}.safetensors exactly if {CONFIG} describes one.")
-        for tensors in (codebook, self.tensors("vocoder") if self.has("vocoder") else {}):
+        others = (self.tensors(part) for part in ("vocoder", "features") if self.has(part))
+        for tensors in (codebook, *others):
             for key, tensor in tensors.items():
                 if not np.isfinite(tensor).all():
                     raise WeightsError(f"{key} in {self.path} is not finite: get the bundle again.")

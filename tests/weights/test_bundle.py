@@ -11,7 +11,7 @@ from tiny import AUTOENCODER, MELGAN, write_tiny_bundle
 
 from specvq_codec import Codec, UsageError, WeightsError
 from specvq_codec.bitstream import frequency_tables
-from specvq_codec.weights import Bundle, load_bundle, write_bundle
+from specvq_codec.weights import Bundle, add_features, load_bundle, write_bundle
 
 SMALL = {"codebook_size": 4, "channels": [1, 2], "linear_path": True}
 
@@ -202,6 +202,17 @@ def test_weights_that_are_not_finite_are_refused(copy, part, value):
     values[key].flat[3] = value
     with pytest.raises(WeightsError, match=f"{key} .* is not finite"):
         rewrite(copy, **{part: values}).verify()
+
+
+def test_damaged_features_are_told(copy):
+    seeing = add_features(copy, {"conv1.weight": np.ones(3, np.float32)})
+    seeing.verify()
+    with pytest.raises(WeightsError, match=r"conv1\.weight .* is not finite"):
+        add_features(seeing, {"conv1.weight": np.full(3, np.nan, np.float32)}).verify()
+    path = seeing.path / "features.safetensors"
+    path.write_bytes(path.read_bytes()[:-4])
+    with pytest.raises(WeightsError, match=r"features\.safetensors"):
+        seeing.verify()
 
 
 @pytest.mark.parametrize(
