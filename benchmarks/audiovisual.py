@@ -36,7 +36,7 @@ from torch import Tensor
 from specvq_codec.classifiers import Classifier, load_classifier
 from specvq_codec.codec import Codec
 from specvq_codec.codes import Codes
-from specvq_codec.conditions import CLIP_FRAMES, KEPT_FRAMES, frame_indices
+from specvq_codec.conditions import clip_places, frame_indices
 from specvq_codec.evaluation.distributions import divergences, frechet_distance
 from specvq_codec.evaluation.metrics import mean_and_error
 from specvq_codec.evaluation.onsets import Alignment, Times, add_up, align, align_by_chance, onsets
@@ -83,8 +83,7 @@ class Clips:
 
     def seen(self, frames: int) -> Tensor:
         """The features that a sampler with so many frames is given, (N, frames, 512)."""
-        first = (CLIP_FRAMES - KEPT_FRAMES) // 2
-        return self.features[:, torch.from_numpy(first + frame_indices(KEPT_FRAMES, frames))]
+        return self.features[:, torch.from_numpy(clip_places(frames))]
 
 
 @dataclass(frozen=True)

@@ -93,19 +93,18 @@ def frame_indices(length: int, size: int, repeats: int = 1) -> npt.NDArray[np.in
     return chosen.repeat(repeats)
 
 
-def ten_seconds(features: Features, repeat: bool = False) -> Features:
-    """The 212 features (212, D) of ten seconds of video.
+def clip_places(size: int) -> npt.NDArray[np.int64]:
+    """Places of the `size` features that a sampler takes among the 215 of ten seconds: (size,)."""
+    return (CLIP_FRAMES - KEPT_FRAMES) // 2 + frame_indices(KEPT_FRAMES, size)
 
-    Args:
-        features: (T, D) from the beginning of the video at 21.5 frames a second. What is beyond 215 is cut off.
-        repeat: whether a short video begins again; if not, zeros follow it, as in the reference's training.
+
+def seen_places(length: int, size: int) -> npt.NDArray[np.int64]:
+    """Places of the `size` features that a sampler takes among the `length` of a video: (size,).
+
+    Of a video longer than ten seconds, only these count; a shorter one is seen again from its beginning, as in the
+    reference's demonstration. As many features as the sampler takes are taken as they are.
     """
-    frames = features[:CLIP_FRAMES]
-    if repeat:
-        frames = frames[np.arange(CLIP_FRAMES) % len(frames)]
-    frames = np.pad(frames, ((0, CLIP_FRAMES - len(frames)), (0, 0)))
-    first = (CLIP_FRAMES - KEPT_FRAMES) // 2
-    return frames[first : first + KEPT_FRAMES]
+    return np.arange(size) if length == size else clip_places(size) % min(length, CLIP_FRAMES)
 
 
 def class_number(name: str, labels: Sequence[str]) -> int:
@@ -137,8 +136,7 @@ def condition_for(
     Args:
         config: of the sampler.
         labels: of its classes.
-        features: (T, D) of a video's frames at 21.5 a second, or exactly as many as the sampler takes. A video that is
-            shorter than ten seconds is seen again from its beginning, as in the reference's demonstration.
+        features: (T, D) of a video's frames at 21.5 a second, of which `seen_places` are taken.
         label: of a class, or its number.
         device: where the tensors are to be.
 
@@ -162,9 +160,8 @@ def condition_for(
                 f"The features have {features.shape[1]} numbers a frame, and the sampler takes {config.feature_depth}: "
                 "compute them with the network that it was trained with."
             )
-        if len(features) != config.feature_frames:
-            features = ten_seconds(features, repeat=True)[frame_indices(KEPT_FRAMES, config.feature_frames)]
-        rows = torch.from_numpy(np.ascontiguousarray(features))[None].to(device)
+        seen = features[seen_places(len(features), config.feature_frames)]
+        rows = torch.from_numpy(seen)[None].to(device)
     if label is not None:
         classes = torch.tensor([class_number(label, labels)], device=device)
     return Condition(rows, classes)

@@ -10,7 +10,7 @@ There are two kinds. Both give one row of numbers for each of 21.5 pictures a se
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
 from os import PathLike
 from pathlib import Path
@@ -19,10 +19,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 from .bitstream.errors import SpecVQError, UsageError, WeightsError
-from .conditions import CLIP_FRAMES, Features
+from .conditions import CLIP_FRAMES, Features, seen_places
 from .downloads import fetch, is_url
 from .files import write_file
 from .models.resnet50 import FEATURE_DEPTH, ResNet50
@@ -32,7 +33,8 @@ from .video import FRAME_RATE, Frame, read_frames
 if TYPE_CHECKING:
     from .weights import Bundle
 
-Extractor = Callable[[Iterable[Frame]], Features]
+Places = Sequence[int] | NDArray[np.int64]
+Extractor = Callable[[Iterable[Frame], Places | None], Features]
 
 PIXEL_SIDE = 16
 DEPTHS = {"resnet50": FEATURE_DEPTH, "pixels": 2 * PIXEL_SIDE**2}  # numbers in a row, by kind
@@ -66,25 +68,41 @@ def features_of_sampler(bundle: Bundle) -> str:
     return kind
 
 
-def features_of_video(path: str | PathLike[str], extract: Extractor) -> Features:
-    """Features (T, D), float32, of the pictures of a clip's first ten seconds, T <= 215.
+def count_pictures(path: str | PathLike[str]) -> int:
+    """How many pictures there are in a clip's first ten seconds, 215 at most.
 
     Raises:
         SpecVQError: what `read_frames` tells; or the clip does not last as long as a column of indices.
     """
-    features = extract(read_frames(path, CLIP_FRAMES))
-    if len(features) < _LEAST:
+    count = sum(1 for _ in read_frames(path, CLIP_FRAMES))
+    if count < _LEAST:
         raise SpecVQError(
-            f"{path} lasts {float(len(features) / FRAME_RATE):.2f} s, and at least {float(_LEAST / FRAME_RATE):.2f} s "
+            f"{path} lasts {float(count / FRAME_RATE):.2f} s, and at least {float(_LEAST / FRAME_RATE):.2f} s "
             "are needed: give a longer video."
         )
-    return features
+    return count
+
+
+def features_of_video(path: str | PathLike[str], extract: Extractor) -> Features:
+    """Features (T, D), float32, of the pictures of a clip's first ten seconds, T <= 215; errors of `count_pictures`."""
+    count_pictures(path)
+    return extract(read_frames(path, CLIP_FRAMES), None)
+
+
+def seen_in_video(path: str | PathLike[str], extract: Extractor, size: int) -> tuple[Features, float]:
+    """What a sampler that takes `size` features is given of a clip (see `seen_places`), and how long the clip lasts.
+
+    Returns:
+        float32 (size, D); and seconds, ten at most. Errors are those of `count_pictures`.
+    """
+    count = count_pictures(path)
+    return extract(read_frames(path, CLIP_FRAMES), seen_places(count, size)), float(count / FRAME_RATE)
 
 
 def make_extractor(
     kind: str, weights: str | None = None, bundle: Bundle | None = None, device: torch.device | str = "cpu"
 ) -> Extractor:
-    """What computes features (T, D), float32, of T pictures.
+    """What computes features (T, D), float32, of T pictures; or only those at some places among them, in their order.
 
     Args:
         kind: "resnet50" or "pixels".
@@ -102,10 +120,10 @@ def make_extractor(
     if kind != "resnet50":
         raise UsageError(f"There are no features {kind!r}: use {' or '.join(DEPTHS)}.")
     network = load_resnet50(weights, bundle).to(device)
-    return lambda frames: activations(frames, network)
+    return lambda frames, places: activations(frames, network, places)
 
 
-def pixels(frames: Iterable[Frame]) -> Features:
+def pixels(frames: Iterable[Frame], places: Places | None = None) -> Features:
     """Features of the kind "pixels", (T, 512): 16 x 16 grey values in [-1, 1], row by row, and their differences.
 
     A grey value is the mean over an area of the picture (adaptive average pooling, where areas can share their borders)
@@ -117,7 +135,8 @@ def pixels(frames: Iterable[Frame]) -> Features:
         grey = torch.from_numpy(frame).float() @ luma  # (H, W)
         rows.append(F.adaptive_avg_pool2d(grey[None], PIXEL_SIDE).flatten() / 127.5 - 1.0)
     greys = torch.stack(rows)  # (T, 256)
-    return torch.cat([greys, greys.diff(dim=0, prepend=greys[:1])], dim=1).numpy()
+    features = torch.cat([greys, greys.diff(dim=0, prepend=greys[:1])], dim=1).numpy()
+    return features if places is None else features[places]
 
 
 def save_features(path: Path, features: Features, kind: str, force: bool = False) -> None:
@@ -131,14 +150,22 @@ def save_features(path: Path, features: Features, kind: str, force: bool = False
 
 
 @torch.inference_mode()
-def activations(frames: Iterable[Frame], network: ResNet50) -> Features:
-    """Features of the kind "resnet50", (T, 2048), of a network in eval mode, on its device."""
+def activations(frames: Iterable[Frame], network: ResNet50, places: Places | None = None) -> Features:
+    """Features of the kind "resnet50", (T, 2048), of a network in eval mode, on its device.
+
+    Each is of one picture alone; given places among the pictures, the network looks only at these, once at each.
+    """
     device = network.conv1.weight.device
+    if places is not None:
+        chosen, order = np.unique(places, return_inverse=True)
+        wanted = set(chosen.tolist())
+        frames = (frame for place, frame in enumerate(frames) if place in wanted)
     inputs = map(prepare, frames)
     rows = []
     while batch := list(islice(inputs, _BATCH)):
         rows.append(network(torch.stack(batch).to(device)).cpu())
-    return torch.cat(rows).numpy()
+    features = torch.cat(rows).numpy()
+    return features if places is None else features[order]
 
 
 def prepare(frame: Frame) -> Tensor:

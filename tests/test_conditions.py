@@ -9,7 +9,14 @@ from parity import numbers
 from sampler_cases import FEATURES, TINY
 
 from specvq_codec.bitstream import SpecVQError, UsageError
-from specvq_codec.conditions import class_number, condition_for, frame_indices, load_features, ten_seconds
+from specvq_codec.conditions import (
+    class_number,
+    clip_places,
+    condition_for,
+    frame_indices,
+    load_features,
+    seen_places,
+)
 from specvq_codec.models.transformer import TransformerConfig
 
 PIPELINE = numbers("pipeline")
@@ -29,18 +36,16 @@ def test_frames_are_chosen_as_the_reference_does(case):
 def test_ten_seconds_of_shorter_and_longer_videos(frames):
     given = PIPELINE["feature_length_215"][str(frames)]
     first = PIPELINE["centre_crop"]["215 -> 212 starts at"]
-    numbered = np.arange(1, frames + 1, dtype=np.float32)[:, None]
-    kept = ten_seconds(numbered)[:, 0]
-    assert kept.shape == (212,) and kept[0] == first + 1
-    zeros = given["dataset: zero frames at the end"]
-    assert kept.tolist() == ([*range(1, 216 - zeros), *[0] * zeros])[first : first + 212]
-    repeated = ten_seconds(numbered, repeat=True)[:, 0]
-    places = dict(
-        zip([0, 99, 100, 213, 214], given["demo: index of the frame used at 0, 99, 100, 213, 214"], strict=True)
-    )
-    for place, used in places.items():
+    seen = seen_places(frames, 212)
+    assert seen.shape == (212,) and seen[0] == first and seen.max() == min(frames - 1, first + 211)
+    used = given["demo: index of the frame used at 0, 99, 100, 213, 214"]
+    for place, frame in zip([0, 99, 100, 213, 214], used, strict=True):
         if first <= place < first + 212:
-            assert repeated[place - first] == used + 1
+            assert seen[place - first] == frame
+    few = seen_places(frames, 5)
+    assert few.tolist() == seen[frame_indices(212, 5)].tolist()
+    assert clip_places(5).tolist() == (first + frame_indices(212, 5)).tolist()
+    assert seen_places(frames, frames).tolist() == list(range(frames))
 
 
 def test_features_from_files(tmp_path):

@@ -12,6 +12,7 @@ from sampler_cases import add_tiny_sampler
 from videos import grey, moving, write_video
 
 from specvq_codec import SpecVQError, UsageError, WeightsError
+from specvq_codec.conditions import seen_places
 from specvq_codec.features import (
     activations,
     features_of_sampler,
@@ -20,6 +21,7 @@ from specvq_codec.features import (
     make_extractor,
     pixels,
     prepare,
+    seen_in_video,
 )
 from specvq_codec.models.resnet50 import ResNet50
 from specvq_codec.video import read_frames
@@ -76,6 +78,23 @@ def test_activations_do_not_depend_on_the_batch(checkpoint, monkeypatch):
     assert together.shape == (3, 2048)
     assert np.allclose(apart, together, rtol=1e-4, atol=1e-4 * np.abs(together).max())
     assert np.abs(together[0] - together[1]).max() > 1e-3
+    some = activations(frames, network, [2, 0, 2])
+    assert np.allclose(some, together[[2, 0, 2]], rtol=1e-4, atol=1e-4 * np.abs(together).max())
+
+
+def test_a_network_looks_only_at_what_a_sampler_takes(checkpoint, tmp_path):
+    network, looked = load_resnet50(str(checkpoint)), []
+    network.conv1.register_forward_pre_hook(lambda module, inputs: looked.append(len(inputs[0])))
+    path = write_video(tmp_path / "clip.mp4", moving(30), codec="mpeg4")
+
+    def extract(frames, places):
+        return activations(frames, network, places)
+
+    seen, seconds = seen_in_video(path, extract, 5)
+    assert seen.shape == (5, 2048) and seconds == pytest.approx(26 / 21.5)
+    assert sum(looked) == len(set(seen_places(26, 5).tolist())) <= 5
+    everything = pixels(read_frames(path))
+    assert np.array_equal(seen_in_video(path, pixels, 5)[0], everything[seen_places(26, 5)])
 
 
 def test_weights_from_files_addresses_and_bundles(checkpoint, state, tmp_path, monkeypatch, tiny_bundle):

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
     from ..audio import SoundStream
-    from ..codec import Codec
+    from ..codec import Codec, Samples
     from ..codes import Codes
     from ..conditions import Features
     from ..models.transformer import Condition
@@ -137,27 +137,29 @@ def generate_sound(
         raise UsageError(f"--seconds must be above 0, not {seconds:g}: it tells how long the sound is to be.")
     with progress_bar() as progress:
         from ..codec import Codec
-        from ..conditions import CLIP_RATE
         from ..continuation import inventions
         from ..sampling import Sampling
         from ..weights import locate
 
         sampling = Sampling(top_k, temperature, nucleus, seed)
         bundle = locate(weights)
-        seen = _loaded(features) if video is None else _seen(video, bundle, video_weights, device)
-        if seconds is None:
-            seconds = 10.0 if video is None or seen is None else len(seen) / CLIP_RATE
+        if video is None:
+            seen, length = _loaded(features), 10.0
+        else:
+            seen, length = _seen(video, bundle, video_weights, device)
+        seconds = length if seconds is None else seconds
         codec = Codec(bundle, device, vocoder, precision)
         condition = _condition(codec, seen, label)
         started = time.perf_counter()
         results = inventions(codec, seconds, variants, sampling, condition, _shown(progress))
         elapsed = time.perf_counter() - started
-        for path, result in zip(targets, results, strict=True):
-            _write(codec, result, path, force)
-        for number, path in enumerate(muxed):
-            from ..muxing import replace_sound
+        for number, (path, result) in enumerate(zip(targets, results, strict=True)):
+            decoded = codec.decode(result) if muxed else None
+            _write(codec, result, path, force, decoded)
+            if decoded is not None:
+                from ..muxing import replace_sound
 
-            replace_sound(str(video), path, codec.decode(results[number]), codec.sample_rate, force)
+                replace_sound(str(video), muxed[number], decoded, codec.sample_rate, force)
     length = results[0].duration
     if as_json:
         print_json({"outputs": targets, "videos": muxed, "seconds": length, "seed": seed, "sampling_seconds": elapsed})
@@ -171,13 +173,13 @@ def _loaded(features: list[Path] | None) -> "Features | None":
     return load_features(*features) if features else None
 
 
-def _seen(video: Path, bundle: "Bundle", video_weights: str | None, device: str) -> "Features":
-    """The features of a video that a bundle's sampler takes."""
+def _seen(video: Path, bundle: "Bundle", video_weights: str | None, device: str) -> "tuple[Features, float]":
+    """The features of a video that a bundle's sampler takes, and how long it lasts, in seconds, ten at most."""
     from ..devices import pick_device
-    from ..features import features_of_sampler, features_of_video, make_extractor
+    from ..features import features_of_sampler, make_extractor, seen_in_video
 
-    kind = features_of_sampler(bundle)
-    return features_of_video(video, make_extractor(kind, video_weights, bundle, pick_device(device)))
+    extract = make_extractor(features_of_sampler(bundle), video_weights, bundle, pick_device(device))
+    return seen_in_video(video, extract, (bundle.sampler or {})["feature_frames"])
 
 
 def _condition(codec: "Codec", features: "Features | None", label: str | None) -> "Condition":
@@ -250,7 +252,8 @@ def _opened(prime: str, weights: str | None, stack: ExitStack) -> "tuple[Bundle,
     return bundle, Codes.from_bytes(data, bundle)
 
 
-def _write(codec: "Codec", codes: "Codes", path: str, force: bool) -> None:
+def _write(codec: "Codec", codes: "Codes", path: str, force: bool, decoded: "Samples | None" = None) -> None:
+    """Write a sound or .svq file; `decoded` is the sound, if that is known already."""
     if Path(path).suffix.lower() == ".svq":
         codes.save(path, force=force)
         return
@@ -258,5 +261,5 @@ def _write(codec: "Codec", codes: "Codes", path: str, force: bool) -> None:
     from ..codec import output_length
 
     with SoundWriter(path, codec.sample_rate, output_length(codes, codec.sample_rate), force) as writer:
-        for block in codec.decode_stream(codes):
+        for block in codec.decode_stream(codes) if decoded is None else [decoded]:
             writer.write(block)

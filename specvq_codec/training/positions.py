@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from .. import spectrogram as spec
-from ..conditions import CLIP_FRAMES, KEPT_FRAMES, frame_indices
+from ..conditions import CLIP_FRAMES, clip_places
 from ..models.transformer import ROWS, Transformer
 from ..windows import COLUMN_SAMPLES
 
@@ -38,7 +38,7 @@ def begin_in_time(network: Transformer) -> None:
     features, columns = config.feature_frames, config.columns
     timed = config.n_embd // 4 * 2
     kinds = _POSITION * torch.randn(1 + ROWS, config.n_embd - timed, device=positions.device)
-    frames = (CLIP_FRAMES - KEPT_FRAMES) // 2 + frame_indices(KEPT_FRAMES, features)
+    frames = clip_places(features)
     of_features = torch.from_numpy(frames).float() / _FEATURES
     of_columns = (torch.arange(columns) + 0.5) * COLUMN_SAMPLES / spec.SAMPLE_RATE
     _place(positions[:features], of_features, kinds[:1].expand(features, -1))

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ..bitstream.errors import UsageError
-from ..conditions import CLIP_FRAMES, KEPT_FRAMES, frame_indices
+from ..conditions import clip_places
 from ..models.autoencoder import to_grid
 from ..models.transformer import ROWS, Condition, Transformer, TransformerConfig
 from ..sampling import Sampling, generate
@@ -227,8 +227,8 @@ class SamplerTask:
         return {name: tensor.to(self.device) for name, tensor in batch.items()}
 
     def _features(self, pack: Pack, recordings: NDArray[np.int64]) -> Tensor:
-        """(B, feature_frames, D): of ten seconds, as `conditions.ten_seconds` and `frame_indices` choose them."""
-        chosen = (CLIP_FRAMES - KEPT_FRAMES) // 2 + frame_indices(KEPT_FRAMES, self.about.model.feature_frames)
+        """(B, feature_frames, D): of ten seconds, as `clip_places` chooses them."""
+        chosen = clip_places(self.about.model.feature_frames)
         return torch.stack([pack.features(pack.clips[number])[torch.from_numpy(chosen)] for number in recordings])
 
 
