@@ -1,4 +1,4 @@
-"""Files: output that appears whole or not at all, input that is small enough."""
+"""Files: output that appears whole or not at all, input that is small enough, and the names that sounds have."""
 
 import os
 import secrets
@@ -13,7 +13,13 @@ from pathlib import Path
 from .bitstream import MAX_FILE_BYTES
 from .bitstream.errors import BitstreamError, SpecVQError, UsageError
 
-__all__ = ["check_output", "output_file", "read_file", "write_file"]
+__all__ = ["SOUND_SUFFIXES", "check_output", "output_file", "read_file", "write_file"]
+
+# What libsndfile reads; a format is found out from the content, but in a folder not everything should be tried.
+SOUND_SUFFIXES = frozenset(
+    {".wav", ".wave", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc", ".au", ".snd", ".caf"}
+    | {".w64", ".rf64", ".voc", ".paf", ".iff", ".8svx", ".sf", ".avr"}
+)
 
 
 def check_output(path: str | PathLike[str], force: bool = False) -> None:

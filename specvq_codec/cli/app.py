@@ -12,7 +12,7 @@ from typer.core import TyperGroup
 
 from .. import __version__
 from ..bitstream.errors import SpecVQError
-from . import codec, data, evaluate, evaluate_sampler, sampler, train, weights
+from . import codec, data, evaluate, evaluate_sampler, pictures, sampler, train, weights
 from .report import say
 
 
@@ -45,7 +45,8 @@ app = typer.Typer(
 )
 codec.register(app)
 sampler.register(app)
-evaluate.register(app)
+app.add_typer(evaluate.app, name="evaluate")
+pictures.register(app, evaluate.app)
 evaluate_sampler.register(evaluate.app)
 app.add_typer(weights.app, name="weights")
 app.add_typer(train.app, name="train")

@@ -22,7 +22,8 @@ from ..bitstream import (
     UsageError,
     inspect,
 )
-from .places import SOUND_SUFFIXES, Job, jobs_below, make_folder
+from ..files import SOUND_SUFFIXES
+from .places import Job, jobs_below, make_folder
 from .report import print_json, progress_bar, say
 
 if TYPE_CHECKING:

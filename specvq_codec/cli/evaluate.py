@@ -1,19 +1,21 @@
-"""evaluate and spectrogram."""
+"""evaluate reconstruction."""
 
 import dataclasses
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ..bitstream.errors import UsageError
-from .codec import Device, Force, Json, Weights
+from .codec import Device, Force, Json
 from .report import print_json, print_table, say, with_progress
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
-    from ..evaluation.reconstruction import Row, Section
+    from ..evaluation.columns import Column
+    from ..evaluation.folder import LeftOut, Recordings
+    from ..evaluation.reconstruction import Section
+    from ..evaluation.systems import DecodedSystem, System
     from ..weights import Bundle
 
 PackFolder = Annotated[Path, typer.Argument(metavar="PACK", help="Packed sound, from specvq data pack.")]
@@ -25,175 +27,171 @@ Bundles = Annotated[
     ),
 ]
 K_MEANS = "k-means"
-COLUMNS = {  # heading: the measure and how it is written
-    "bit/s": ("bits_per_second", "{:.1f}"),
-    "mel L1": ("spectrogram_l1", "{:.4f}"),
-    "mel sharpness": ("spectrogram_sharpness", "{:.2f}"),
-    "log-mel L1": ("log_mel_l1", "{:.4f}"),
-    "sharpness": ("sharpness", "{:.2f}"),
-    "STFT": ("stft", "{:.3f}"),
-    "STOI": ("stoi", "{:.3f}"),
-    "usage": ("usage", "{:.1%}"),
-    "entropy": ("entropy", "{:.3f}"),
-    "encode x": ("encode_speed", "{:.1f}"),
-    "decode x": ("decode_speed", "{:.1f}"),
-}
-PICTURE_FRAMES = 689  # of a spectrogram: 8 s
+RATE = 22_050  # Hz, of what is measured
 
 app = typer.Typer(help="Measure how good a bundle is.", no_args_is_help=True)
 
 
-def register(main: typer.Typer) -> None:
-    """Add the commands."""
-    main.add_typer(app, name="evaluate")
-    main.command()(spectrogram)
-
-
 @app.command()
 def reconstruction(
-    pack: PackFolder,
-    split: Split = "test",
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="A folder of sound files, or packed sound, from specvq data pack.")
+    ],
+    split: Annotated[str, typer.Option(help="Of packed sound: train, valid or test.")] = "test",
     weights: Bundles = None,
     peers: Annotated[
         str,
-        typer.Option(help="Others to compare with, by commas: codec2-700c, codec2-3200, opus-6k, opus-12k, k-means."),
+        typer.Option(help="Others to compare with, by commas: codec2-700c, codec2-3200, opus-6k (or more), k-means."),
     ] = "",
+    decoded: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=FOLDER[:BITS]",
+            help="A folder where something else decoded the same files, and its bits per second; can be given often.",
+        ),
+    ] = None,
     vocoder: Annotated[str | None, typer.Option(help="Only this one: auto, melgan or griffin-lim.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Measure only this many recordings, evenly spread.")] = None,
+    longest: Annotated[
+        float, typer.Option(min=1, help="Seconds; of longer recordings the beginning is measured.")
+    ] = 300,
+    speech: Annotated[str, typer.Option(help="Domains that are speech, by commas; 'all' if everything is.")] = "speech",
+    csv: Annotated[Path | None, typer.Option(help="Write the table to this file, too.")] = None,
     device: Device = "auto",
+    force: Force = False,
     as_json: Json = False,
 ) -> None:
     """Compare decoded with original sound, for bundles and for codecs of others, beside the vocoders alone.
 
-    Recordings weigh as much as they are long. L1 is in units of the spectrogram's range, [0, 1], which is 100 dB;
-    "mel" columns are of the spectrogram before any vocoder. Sharpness is 1 for the original and less for blur. Speeds
-    are times real time. k-means quantises patches of spectrograms without a network, fitted to the train split.
+    Sub-folders of a folder of sounds are its domains. Recordings weigh as much as they are long. L1 is in units of the
+    spectrogram's range, [0, 1], which is 100 dB; "mel" columns are of the spectrogram before any vocoder. Sharpness is
+    1 for the original and less for blur. Speeds are times real time. k-means quantises patches of spectrograms without
+    a network, fitted to the train split of packed sound.
     """
-    from ..evaluation.external import external_codec
-    from ..evaluation.metrics import stoi_is_there
-    from ..evaluation.reconstruction import SPEECH, evaluate, spread
-    from ..evaluation.systems import ExternalSystem, System, bundle_systems, fit_patch_systems
-    from ..training.data import Pack
+    from ..evaluation.columns import as_csv, columns_of
+    from ..evaluation.folder import measurable
+    from ..evaluation.reconstruction import evaluate, spread
+    from ..evaluation.systems import bundle_systems
+    from ..files import check_output, write_file
 
-    wanted = [name.strip() for name in peers.split(",") if name.strip()]
-    others: list[System] = [ExternalSystem(external_codec(name)) for name in wanted if name != K_MEANS]
-    recordings = Pack(pack, split)
-    bundles = _located(weights)
-    systems = bundle_systems(bundles, device, vocoder) + others
-    if K_MEANS in wanted:
-        say("fitting the k-means codebooks ...")
-        systems += fit_patch_systems(Pack(pack, "train"), bundles[0].coding_model().codebook_size)
-    clips = spread(recordings.clips, limit)
-    with_stoi = stoi_is_there()
-    if not with_stoi and any(clip.domain == SPEECH for clip in clips):
-        say("STOI is left out, since it needs pystoi: pip install 'specvq-codec[eval]'.")
-    sounds = ((clip, recordings.waveform(clip)) for clip in clips)
-    sections = evaluate(systems, with_progress(sounds, len(clips), "recordings"), with_stoi)
+    if csv is not None:
+        check_output(csv, force)
+    made_elsewhere = [_decoded_system(words) for words in decoded or []]
+    others = _others(peers)
+    recordings, left_out = _recordings(folder, split, round(longest * RATE))
+    bundles = located(weights)
+    systems = [*bundle_systems(bundles, device, vocoder), *others, *made_elsewhere]
+    if K_MEANS in _names(peers):
+        systems += _patches(folder, bundles[0])
+    clips = []
+    for clip in spread(recordings.clips, limit):
+        absent = [system.label for system in made_elsewhere if not system.has(clip.path)]
+        if absent:
+            left_out.append(_absent(clip.path, absent))
+        else:
+            clips.append(clip)
+    domains = _names(speech)
+    if any(clip.domain in domains for clip in clips):
+        _tell_of_missing_measures()
+    sounds = measurable(recordings, with_progress(clips, len(clips), "recordings"), round(longest * RATE), left_out)
+    sections = evaluate(systems, sounds, domains, None, left_out)
+    for path, reason in left_out:
+        say(f"specvq: left out {path}: {reason}")
+    if csv is not None:
+        write_file(csv, as_csv(sections).encode(), force)
     if as_json:
-        about = [{"name": bundle.name, "fingerprint": bundle.fingerprint.hex()} for bundle in bundles]
-        measured = [dataclasses.asdict(section) for section in sections]
-        print_json({"weights": about, "split": split, "sections": measured})
+        print_json(
+            {
+                "weights": [{"name": bundle.name, "fingerprint": bundle.fingerprint.hex()} for bundle in bundles],
+                "split": split if _is_pack(folder) else None,
+                "sections": [dataclasses.asdict(section) for section in sections],
+                "left_out": [item._asdict() for item in left_out],
+            }
+        )
         return
     names = [f"{bundle.name} ({bundle.fingerprint.hex()[:8]})" for bundle in bundles]
-    print(f"{', '.join(names)}, {split} split")
+    print(f"{', '.join(names)}, {f'{split} split' if _is_pack(folder) else folder}")
     for section in sections:
-        _print_section(section)
+        _print_section(section, columns_of(sections))
 
 
-@app.command()
-def pictures(
-    pack: PackFolder,
-    out: Annotated[Path, typer.Argument(metavar="OUT_DIR", help="The folder for the pictures.")],
-    split: Split = "test",
-    weights: Bundles = None,
-    count: Annotated[int, typer.Option(min=1, help="Recordings of each domain.")] = 1,
-    device: Device = "auto",
-    force: Force = False,
-) -> None:
-    """Draw original beside decoded spectrograms, DOMAIN-1.png and so on: the same recordings every time.
-
-    Of longer recordings the first 8 s are drawn.
-    """
-    from torch import from_numpy
-
-    from ..codec import Codec
-    from ..evaluation.pictures import examples, save_spectrograms
-    from ..evaluation.reconstruction import spectrogram_of
-    from ..files import check_output, output_file
-    from ..training.data import Pack
-    from .places import make_folder
-
-    recordings = Pack(pack, split)
-    targets = {str(out / f"{name}.png"): clip for name, clip in examples(recordings.clips, count).items()}
-    make_folder(out)
-    for target in targets:
-        check_output(target, force)
-    codecs = [Codec(bundle, device, "griffin-lim") for bundle in _located(weights)]  # spectrograms need no vocoder
-    for target, clip in with_progress(targets.items(), len(targets), "pictures"):
-        waveform = recordings.waveform(clip)
-        panels = [(f"{clip.path}, original", spectrogram_of(waveform)[:, :PICTURE_FRAMES])]
-        for codec in codecs:
-            codes = codec.encode(waveform, codec.sample_rate)
-            title = f"decoded with {codec.bundle.name}, {codes.bitrate:.0f} bit/s"
-            panels.append((title, from_numpy(codec.spectrogram(codes))[:, :PICTURE_FRAMES]))
-        with output_file(target, force) as temporary:
-            save_spectrograms(temporary, panels)
-        say(target)
-
-
-def spectrogram(
-    source: Annotated[str, typer.Argument(metavar="IN", help="A sound or an .svq file.")],
-    target: Annotated[str, typer.Argument(metavar="OUT", help="The picture, .png, or - for stdout.")],
-    second: Annotated[str | None, typer.Argument(metavar="[IN2]", help="Another, to be drawn below.")] = None,
-    weights: Weights = None,
-    device: Device = "auto",
-    force: Force = False,
-) -> None:
-    """Draw the log-mel spectrogram of a sound or an .svq file, or of two."""
-    from ..files import check_output, output_file
-
-    if target != "-" and Path(target).suffix.lower() != ".png":
-        raise UsageError(f"{target} does not end in .png, the only kind of picture there is: rename it.")
-    check_output(target, force)
-    from ..evaluation.pictures import save_spectrograms
-
-    sources = [source] if second is None else [source, second]
-    panels = [(name, _spectrogram(name, weights, device)) for name in sources]
-    with output_file(target, force) as temporary:
-        save_spectrograms(temporary, panels)
-
-
-def _spectrogram(source: str, weights: str | None, device: str) -> "Tensor":
-    """The log-mel spectrogram (80, T) of a sound, or the decoded one of an .svq file, in [0, 1]."""
-    import torch
-
-    from ..audio import SAMPLE_RATE, blocks_of, open_sound, resampled
-    from ..codec import Codec
-    from ..codes import Codes, bundle_of
-    from ..files import read_file
-    from ..windows import COLUMN_SAMPLES, STEP, mel_chunks
-
-    if source.lower().endswith(".svq"):
-        data = read_file(source)
-        bundle = bundle_of(data, weights)
-        return torch.from_numpy(Codec(bundle, device).spectrogram(Codes.from_bytes(data, bundle)))
-    with open_sound(source) as sound:
-        blocks = blocks_of(resampled(sound, sound.sample_rate, SAMPLE_RATE), STEP * COLUMN_SAMPLES)
-        return torch.cat(list(mel_chunks(map(torch.from_numpy, blocks))), dim=1)
-
-
-def _located(weights: list[str] | None) -> "list[Bundle]":
+def located(weights: list[str] | None) -> "list[Bundle]":
     """The bundles that were asked for, or the default one."""
     from ..weights import locate
 
     return [locate(name) for name in weights] if weights else [locate(None)]
 
 
-def _print_section(section: "Section") -> None:
+def _names(words: str) -> list[str]:
+    return [name.strip() for name in words.split(",") if name.strip()]
+
+
+def _is_pack(folder: Path) -> bool:
+    return (folder / "index.json").exists()
+
+
+def _recordings(folder: Path, split: str, longest: int) -> "tuple[Recordings, list[LeftOut]]":
+    """What is to be measured, and what cannot be opened."""
+    from ..evaluation.folder import SoundFolder
+    from ..training.data import Pack
+
+    if _is_pack(folder):
+        return Pack(folder, split), []
+    sounds = SoundFolder(folder, longest)
+    return sounds, list(sounds.left_out)
+
+
+def _others(peers: str) -> "list[System]":
+    """The codecs of others that were asked for."""
+    from ..evaluation.external import external_codec
+    from ..evaluation.systems import ExternalSystem
+
+    return [ExternalSystem(external_codec(name)) for name in _names(peers) if name != K_MEANS]
+
+
+def _patches(folder: Path, bundle: "Bundle") -> "list[System]":
+    """Quantisers without a network, with as many codewords as a bundle has."""
+    from ..evaluation.systems import fit_patch_systems
+    from ..training.data import Pack
+
+    if not _is_pack(folder):
+        raise UsageError("k-means is fitted to the train split of packed sound: make that with specvq data pack.")
+    say("fitting the k-means codebooks ...")
+    return fit_patch_systems(Pack(folder, "train"), bundle.coding_model().codebook_size)
+
+
+def _decoded_system(words: str) -> "DecodedSystem":
+    """What --decoded names."""
+    from ..evaluation.systems import DecodedSystem
+
+    found = re.fullmatch(r"(?P<name>[^=]+)=(?P<folder>.+?)(?::(?P<bits>\d+(?:\.\d+)?))?", words)
+    if found is None:
+        raise UsageError(
+            f"--decoded is NAME=FOLDER or NAME=FOLDER:BITS_PER_SECOND, as in lyra=lyra/:3200, not {words!r}."
+        )
+    folder = Path(found["folder"])
+    if not folder.is_dir():
+        raise UsageError(f"There is no folder {folder}: give the one with the files that {found['name']} decoded.")
+    return DecodedSystem(found["name"], folder, float(found["bits"]) if found["bits"] else None)
+
+
+def _absent(path: str, labels: list[str]) -> "LeftOut":
+    from ..evaluation.folder import LeftOut
+
+    return LeftOut(path, f"there is no such file of {' and '.join(labels)}.")
+
+
+def _tell_of_missing_measures() -> None:
+    """Say which measures of speech cannot be computed."""
+    from ..evaluation.metrics import pesq_is_there, stoi_is_there
+
+    if not stoi_is_there():
+        say("STOI is left out, since it needs pystoi: pip install 'specvq-codec[eval]'.")
+    if not pesq_is_there():
+        say("PESQ is left out, since it needs pesq: pip install 'specvq-codec[pesq]'.")
+
+
+def _print_section(section: "Section", columns: "list[Column]") -> None:
     print(f"\n{section.domain}: {section.recordings} recordings, {section.seconds / 60:.1f} min\n")
-    print_table([section.domain, *COLUMNS], [[row.name, *_cells(row)] for row in section.rows])
-
-
-def _cells(row: "Row") -> list[str]:
-    values = [(getattr(row, name), form) for name, form in COLUMNS.values()]
-    return ["" if value is None else form.format(value) for value, form in values]
+    rows = [[row.name, *(column.cell(row) for column in columns)] for row in section.rows]
+    print_table([section.domain, *(column.heading for column in columns)], rows)

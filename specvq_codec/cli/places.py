@@ -6,12 +6,6 @@ from pathlib import Path
 
 from ..bitstream.errors import AudioError, UsageError
 
-# What libsndfile reads; a format is found out from the content, but in a folder not everything should be tried.
-SOUND_SUFFIXES = frozenset(
-    {".wav", ".wave", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc", ".au", ".snd", ".caf"}
-    | {".w64", ".rf64", ".voc", ".paf", ".iff", ".8svx", ".sf", ".avr"}
-)
-
 
 @dataclass(frozen=True)
 class Job:

@@ -2,7 +2,8 @@
 
 Codec 2 (Rowe, "Codec 2: open source speech coding at 2400 bits/s and below") comes with `c2enc` and `c2dec`, Opus
 (RFC 6716) with `opusenc` and `opusdec`; Debian's packages are `codec2` and `opus-tools`. The programs are looked for on
-the PATH. To compare with another codec, write a class with the two members of `ExternalCodec` and name it in `PEERS`.
+the PATH. To compare with another codec, write a class with the two members of `ExternalCodec` and name it in
+`external_codec`, or decode a folder with it and use `systems.DecodedSystem`.
 
 Rates count a codec's own packets, without the file around them, and are that much in favour of these codecs: a Codec 2
 file pads every frame to whole bytes, and an Ogg file adds headers and pages. Times include the start of the programs.
@@ -10,6 +11,7 @@ file pads every frame to whole bytes, and an Ogg file adds headers and pages. Ti
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import time
@@ -119,11 +121,10 @@ class Opus:
         return RoundTrip(_fitted(samples, len(sound)), bits, encode_seconds, decode_seconds)
 
 
-PEERS: tuple[Codec2 | Opus, ...] = (
+OPUS_KILOBITS = range(6, 257)  # of one channel
+CODEC2 = (
     Codec2("codec2-700c", "700C", frame_samples=320, frame_bits=28, delay=250),
     Codec2("codec2-3200", "3200", frame_samples=160, frame_bits=64, delay=150),
-    Opus("opus-6k", 6),
-    Opus("opus-12k", 12),
 )
 
 
@@ -133,16 +134,21 @@ def external_codec(name: str) -> ExternalCodec:
     Raises:
         UsageError: there is none, or its programs are not installed.
     """
-    for peer in PEERS:
-        if peer.name == name:
-            missing = [program for program in peer.programs if shutil.which(program) is None]
-            if missing:
-                raise UsageError(
-                    f"{name} needs {' and '.join(missing)}: install them (on Debian: apt-get install {peer.package}), "
-                    f"or leave {name} out."
-                )
-            return peer
-    raise UsageError(f"There is no codec {name!r} to compare with: use {', '.join(peer.name for peer in PEERS)}.")
+    peers: dict[str, Codec2 | Opus] = {peer.name: peer for peer in CODEC2}
+    rate = re.fullmatch(r"opus-(\d+)k", name)
+    if rate and int(rate[1]) in OPUS_KILOBITS:
+        peers[name] = Opus(name, int(rate[1]))
+    if name not in peers:
+        known = ", ".join(peer.name for peer in CODEC2)
+        raise UsageError(f"There is no codec {name!r} to compare with: use {known}, opus-6k, or Opus at up to 256k.")
+    peer = peers[name]
+    missing = [program for program in peer.programs if shutil.which(program) is None]
+    if missing:
+        raise UsageError(
+            f"{name} needs {' and '.join(missing)}: install them (on Debian: apt-get install {peer.package}), "
+            f"or leave {name} out."
+        )
+    return peer
 
 
 def ogg_payload(data: bytes) -> int:

@@ -25,7 +25,7 @@ from ..models.transformer import ROWS, Condition, Transformer
 from ..training.data import Clip
 from ..training.tokens import TokenPack
 from .conditioning import Conditioning
-from .reconstruction import ALL
+from .folder import ALL
 
 UNIFORM, FREQUENCIES = "uniform", "frequencies of each mel row"
 _BATCH = 16  # windows at a time

@@ -21,13 +21,16 @@ COLOURS = 40  # 2.5 dB each: noise in all colours would make a file several time
 TICKS = (250, 500, 1000, 2000, 4000, 7000)  # Hz
 
 
-def save_spectrograms(path: Path, panels: Sequence[tuple[str, Tensor]], film: Sequence[NDArray[np.uint8]] = ()) -> None:
+def save_spectrograms(
+    path: Path, panels: Sequence[tuple[str, Tensor]], film: Sequence[NDArray[np.uint8]] = (), beside: bool = False
+) -> None:
     """Write spectrograms, one above the other on one time axis, as a PNG file.
 
     Args:
         path: the file, which is replaced if it is there.
         panels: title and log-mel spectrogram (80, T) in [0, 1] of each.
         film: frames of a video (height, width, 3), evenly spread over the time of the first panel, to be shown above.
+        beside: side by side instead, on equal time axes; not with a film.
 
     Raises:
         UsageError: matplotlib is not installed.
@@ -39,8 +42,12 @@ def save_spectrograms(path: Path, panels: Sequence[tuple[str, Tensor]], film: Se
     except ImportError as error:
         raise UsageError("Pictures need matplotlib: pip install 'specvq-codec[eval]'.") from error
     heights = [*([0.7] if film else []), *([2.2] * len(panels))]  # inches
-    figure = Figure(figsize=(10, 0.6 + sum(heights)), dpi=90, layout="constrained")
-    axes = figure.subplots(len(heights), sharex=True, squeeze=False, height_ratios=heights)[:, 0]
+    if beside:
+        figure = Figure(figsize=(1.0 + 5.5 * len(panels), 4.0), dpi=90, layout="constrained")
+        axes = figure.subplots(1, len(panels), sharex=True, sharey=True, squeeze=False)[0]
+    else:
+        figure = Figure(figsize=(10, 0.6 + sum(heights)), dpi=90, layout="constrained")
+        axes = figure.subplots(len(heights), sharex=True, squeeze=False, height_ratios=heights)[:, 0]
     if film:
         seconds = panels[0][1].shape[1] * spec.HOP_LENGTH / spec.SAMPLE_RATE
         axes[0].imshow(np.concatenate(film, axis=1), aspect="auto", extent=(0.0, seconds, 0.0, 1.0))
@@ -58,8 +65,10 @@ def save_spectrograms(path: Path, panels: Sequence[tuple[str, Tensor]], film: Se
         image = axis.imshow(decibels, vmin=-80, vmax=20, cmap=colours, origin="lower", aspect="auto", extent=extent)
         axis.set_title(title, fontsize=9, loc="left")
         axis.set_yticks(places, [f"{hz / 1000:g}" for hz in TICKS])
+    for axis in axes[:1] if beside else axes:
         axis.set_ylabel("kHz")
-    axes[-1].set_xlabel("seconds")
+    for axis in axes if beside else axes[-1:]:
+        axis.set_xlabel("seconds")
     if image is not None:
         figure.colorbar(image, ax=list(axes), label="dB")
     drawn = io.BytesIO()

@@ -1,26 +1,48 @@
-"""What is compared: bundles with their vocoders, vocoders alone, codecs of others, and k-means without a network."""
+"""What is compared: bundles with their vocoders, vocoders alone, codecs of others, folders of sound that something else
+decoded, and k-means without a network.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from ..bitstream import UsageError
+from ..audio import SAMPLE_RATE
+from ..bitstream import AudioError, UsageError
 from ..bitstream.entropy import symbol_width
 from ..codec import Codec
 from ..codes import Codes
 from ..training.data import Pack
 from ..weights import Bundle
 from .external import ExternalCodec
+from .folder import counterpart, read_sound
 from .kmeans import PatchCodec, fit_patches, sample_columns
 
 GRIFFIN_LIM = "griffin-lim"
+MISSING = SAMPLE_RATE // 2  # samples by which decoded sound may end too early: coders work in frames
+
+
+@dataclass(frozen=True)
+class Recording:
+    """An original.
+
+    Attributes:
+        path: relative to its folder.
+        waveform: float32 (N,) in [-1, 1] at 22 050 Hz.
+        mel: its log-mel spectrogram (80, T) in [0, 1], as the encoder sees it: T is whole columns.
+    """
+
+    path: str
+    waveform: Tensor
+    mel: Tensor
 
 
 @dataclass(frozen=True)
@@ -47,12 +69,10 @@ class Decoded:
 class System(Protocol):
     """Something that is compared; it makes one row of the table, or several that share work."""
 
-    def decode(self, waveform: Tensor, mel: Tensor) -> Iterator[tuple[str, Decoded]]:
+    def decode(self, recording: Recording) -> Iterator[tuple[str, Decoded]]:
         """The names of the rows, the same for all recordings, and what they have of one recording.
 
-        Args:
-            waveform: float32 (N,) in [-1, 1] at 22 050 Hz.
-            mel: its log-mel spectrogram (80, T) in [0, 1], as the encoder sees it.
+        Raises SpecVQError if this recording cannot be coded, or what was decoded cannot be read.
         """
 
 
@@ -68,11 +88,11 @@ class BundleSystem:
     label: str
     codecs: dict[str, Codec]
 
-    def decode(self, waveform: Tensor, mel: Tensor) -> Iterator[tuple[str, Decoded]]:
+    def decode(self, recording: Recording) -> Iterator[tuple[str, Decoded]]:
         """A row for each vocoder; see `System`."""
         codec = next(iter(self.codecs.values()))
         start = time.perf_counter()
-        data = codec.encode(waveform, codec.sample_rate).to_bytes()
+        data = codec.encode(recording.waveform, codec.sample_rate).to_bytes()
         encoded = time.perf_counter()
         codes = Codes.from_bytes(data, codec.bundle)
         spectrogram = torch.from_numpy(codec.spectrogram(codes))
@@ -80,7 +100,7 @@ class BundleSystem:
         indices = torch.from_numpy(codes.indices).flatten().long()
         counts = torch.bincount(indices, minlength=codec.model.codebook_size)[None]
         for name, vocoder in self.codecs.items():
-            sound, seconds = _vocoded(vocoder, spectrogram, len(waveform))
+            sound, seconds = _vocoded(vocoder, spectrogram, len(recording.waveform))
             times = (encoded - start, decode_seconds + seconds)
             yield f"{self.label}, {name}", Decoded(sound, spectrogram, 8.0 * len(data), counts, *times)
 
@@ -92,9 +112,9 @@ class VocoderSystem:
     label: str
     codec: Codec
 
-    def decode(self, waveform: Tensor, mel: Tensor) -> Iterator[tuple[str, Decoded]]:
+    def decode(self, recording: Recording) -> Iterator[tuple[str, Decoded]]:
         """One row; see `System`."""
-        sound, seconds = _vocoded(self.codec, mel, len(waveform))
+        sound, seconds = _vocoded(self.codec, recording.mel, len(recording.waveform))
         yield f"{self.label} on the original spectrogram", Decoded(sound, decode_seconds=seconds)
 
 
@@ -104,11 +124,42 @@ class ExternalSystem:
 
     codec: ExternalCodec
 
-    def decode(self, waveform: Tensor, mel: Tensor) -> Iterator[tuple[str, Decoded]]:
+    def decode(self, recording: Recording) -> Iterator[tuple[str, Decoded]]:
         """One row; see `System`."""
-        trip = self.codec.round_trip(waveform.numpy())
+        trip = self.codec.round_trip(recording.waveform.numpy())
         times = (trip.encode_seconds, trip.decode_seconds)
         yield self.codec.name, Decoded(torch.from_numpy(trip.sound), None, float(trip.bits), None, *times)
+
+
+@dataclass(frozen=True)
+class DecodedSystem:
+    """Sound that something else decoded: a folder of files with the recordings' relative paths, whatever their suffix.
+
+    Attributes:
+        label: what its row is called.
+        folder: of the files, of any rate; channels are averaged.
+        bits_per_second: at which they were coded, or None if that is not known.
+    """
+
+    label: str
+    folder: Path
+    bits_per_second: float | None = None
+
+    def has(self, path: str) -> bool:
+        """Whether there is a file for the recording of that path."""
+        return counterpart(self.folder, path) is not None
+
+    def decode(self, recording: Recording) -> Iterator[tuple[str, Decoded]]:
+        """One row; see `System`."""
+        file, length = counterpart(self.folder, recording.path), len(recording.waveform)
+        if file is None:
+            raise AudioError(f"{self.label} has no such file in {self.folder}: decode it, too.")
+        sound = read_sound(file, length)
+        if len(sound) < length - MISSING:
+            seconds = f"{len(sound) / SAMPLE_RATE:.2f} s, and the original {length / SAMPLE_RATE:.2f} s"
+            raise AudioError(f"{file} lasts {seconds}: decode all of it.")
+        bits = None if self.bits_per_second is None else self.bits_per_second * length / SAMPLE_RATE
+        yield self.label, Decoded(F.pad(sound, (0, length - len(sound))), bits=bits)
 
 
 @dataclass(frozen=True)
@@ -118,10 +169,10 @@ class PatchSystem:
     label: str
     codec: PatchCodec
 
-    def decode(self, waveform: Tensor, mel: Tensor) -> Iterator[tuple[str, Decoded]]:
+    def decode(self, recording: Recording) -> Iterator[tuple[str, Decoded]]:
         """One row; see `System`."""
         size = self.codec.codewords.shape[1]
-        indices = self.codec.encode(mel)  # (5, T)
+        indices = self.codec.encode(recording.mel)  # (5, T)
         books = indices if len(self.codec.codewords) > 1 else indices.flatten()[None]
         counts = torch.stack([torch.bincount(book, minlength=size) for book in books])
         bits = float(indices.numel() * symbol_width(size))

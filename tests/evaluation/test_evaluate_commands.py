@@ -100,13 +100,18 @@ def test_what_is_no_pack_is_refused(folder):
     assert "specvq data pack" in done.stderr and "Traceback" not in done.stderr
 
 
-def test_a_picture_of_a_sound_and_its_codes(folder):
+def size_of(picture):
+    return struct.unpack(">2I", picture.read_bytes()[16:24])
+
+
+def test_a_sound_and_its_codes_side_by_side(folder):
+    assert run(folder, "spectrogram", "a.wav", "one.png").returncode == 0
     done = run(folder, "spectrogram", "a.wav", "both.png", "a.svq", "--weights", "tiny")
     assert done.returncode == 0, done.stderr
     data = (folder / "both.png").read_bytes()
     assert data[:8] == PNG
-    width, height = struct.unpack(">2I", data[16:24])
-    assert width > height > 400
+    (width, height), (narrow, _) = size_of(folder / "both.png"), size_of(folder / "one.png")
+    assert width > 2 * height > 600 and width > narrow
     again = run(folder, "spectrogram", "a.wav", "both.png")
     assert again.returncode == 2 and "-f" in again.stderr
     assert (folder / "both.png").read_bytes() == data

@@ -9,8 +9,8 @@ from tiny import AUTOENCODER, write_tiny_bundle
 from specvq_codec import UsageError
 from specvq_codec.codec import Codec
 from specvq_codec.evaluation.external import RoundTrip
-from specvq_codec.evaluation.reconstruction import evaluate, spectrogram_l1, spectrogram_of, spread
-from specvq_codec.evaluation.systems import Decoded, ExternalSystem, bundle_systems, fit_patch_systems
+from specvq_codec.evaluation.reconstruction import SPEECH, evaluate, spectrogram_l1, spectrogram_of, spread
+from specvq_codec.evaluation.systems import Decoded, ExternalSystem, Recording, bundle_systems, fit_patch_systems
 from specvq_codec.training.data import Pack
 
 ROWS = [
@@ -40,8 +40,8 @@ class Made:
 
     make: object
 
-    def decode(self, waveform, mel):
-        yield "made", self.make(waveform, mel)
+    def decode(self, recording):
+        yield "made", self.make(recording.waveform, recording.mel)
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +53,7 @@ def measured(tmp_path_factory):
     systems = bundle_systems(bundles, "cpu")
     systems += [ExternalSystem(Half()), *fit_patch_systems(Pack(pack, "train"), AUTOENCODER.codebook_size)]
     recordings = list(Pack(pack, "test"))
-    return bundles, systems, recordings, evaluate(systems, recordings, with_stoi=True)
+    return bundles, systems, recordings, evaluate(systems, recordings, speech={SPEECH})
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +85,7 @@ def test_sections_and_rows(measured):
 
 def test_order_does_not_matter(measured):
     _, systems, recordings, sections = measured
-    assert evaluate(systems, recordings[::-1], with_stoi=True) == sections
+    assert evaluate(systems, recordings[::-1], speech={SPEECH}) == sections
 
 
 def test_a_domain_is_its_recordings_alone(measured):
@@ -117,7 +117,7 @@ def test_peers_are_much_closer_than_random_networks(measured):
 
 
 def test_what_is_equal_is_equal(recordings):
-    row = row_of(Decoded, recordings, with_stoi=True)
+    row = row_of(Decoded, recordings, speech={SPEECH})
     assert (row.spectrogram_l1, row.log_mel_l1, row.stft) == (0.0, 0.0, 0.0)
     assert (row.spectrogram_sharpness, row.sharpness, row.stoi) == (1.0, 1.0, pytest.approx(1.0))
 
@@ -143,7 +143,7 @@ def test_noise_is_less_intelligible(recordings):
         def add(waveform, mel):
             return Decoded(waveform + level * torch.randn(waveform.shape, generator=noise))
 
-        return row_of(add, recordings, with_stoi=True).stoi
+        return row_of(add, recordings, speech={SPEECH}).stoi
 
     values = [intelligibility(level) for level in (0.0, 0.05, 0.5, 5.0)]
     assert values == sorted(set(values), reverse=True)
@@ -156,7 +156,7 @@ def test_stoi_only_where_it_is_asked_for(recordings):
 def test_vocode_is_what_decode_gives(measured):
     bundles, systems, recordings, _ = measured
     waveform = recordings[0][1]
-    rows = dict(systems[0].decode(waveform, spectrogram_of(waveform)))
+    rows = dict(systems[0].decode(Recording("0.wav", waveform, spectrogram_of(waveform))))
     for vocoder in ("melgan", "griffin-lim"):
         codec = Codec(bundles[0], "cpu", vocoder)
         decoded = rows[f"tiny, {vocoder}"]
@@ -165,7 +165,8 @@ def test_vocode_is_what_decode_gives(measured):
 
 def test_one_vocoder_of_several(measured):
     systems = bundle_systems(measured[0], "cpu", "griffin-lim")
-    names = [name for system in systems for name, _ in system.decode(torch.zeros(999), torch.zeros(80, 16))]
+    recording = Recording("0.wav", torch.zeros(999), torch.zeros(80, 16))
+    names = [name for system in systems for name, _ in system.decode(recording)]
     assert names == ["tiny, griffin-lim", "other, griffin-lim", "griffin-lim on the original spectrogram"]
 
 

@@ -1,0 +1,135 @@
+"""Recordings to measure: those of a pack, or the sound files below a folder. What cannot be measured is left out.
+
+Sound files are of any format, rate and number of channels that the package reads, and become mono at 22 050 Hz. Where
+a folder has several sub-folders, these are the domains, and what lies beside them is of the domain "other".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..audio import SAMPLE_RATE, open_sound, resampled, resampled_length
+from ..bitstream.errors import SpecVQError, UsageError
+from ..files import SOUND_SUFFIXES
+from ..training.data import Clip
+
+ALL = "all"  # the domain of recordings that have none, and the name of the section over all domains
+OTHER = "other"
+SILENCE = 1.5 / 32768  # nothing but the last bit of 16: measures in proportion to the sound would mean nothing
+
+
+class LeftOut(NamedTuple):
+    """A recording that was not measured, or not all of it, and why."""
+
+    path: str
+    reason: str
+
+
+class Recordings(Protocol):
+    """Recordings of which the waveforms are read one by one; `training.data.Pack` is such."""
+
+    clips: list[Clip]
+
+    def waveform(self, clip: Clip) -> Tensor:
+        """Samples of a recording, float32 (N,) at 22 050 Hz; raises SpecVQError if it cannot be read."""
+
+
+class SoundFolder:
+    """The sound files below a folder.
+
+    Attributes:
+        clips: the files that can be opened, sorted by their paths; their lengths are what their headers announce.
+        left_out: the others.
+    """
+
+    def __init__(self, folder: Path, longest: int) -> None:
+        """Open every file once.
+
+        Args:
+            folder: with the files, and whatever else.
+            longest: samples at 22 050 Hz of which `waveform` reads no more than one beyond.
+
+        Raises:
+            UsageError: there is no such folder, or no file in it can be opened.
+        """
+        self.folder, self.longest = folder, longest
+        self.clips: list[Clip] = []
+        self.left_out: list[LeftOut] = []
+        paths = sorted(path.relative_to(folder) for path in folder.rglob("*") if path.suffix.lower() in SOUND_SUFFIXES)
+        paths = [path for path in paths if (folder / path).is_file()]
+        folders = {path.parts[0] for path in paths if len(path.parts) > 1}
+        for path in paths:
+            domain = ALL if len(folders) < 2 else path.parts[0] if len(path.parts) > 1 else OTHER
+            if domain == ALL and len(folders) > 1:
+                domain += "/"  # a folder of that name is not all
+            try:
+                with open_sound(folder / path) as sound:
+                    length = resampled_length(sound.expected_samples or 0, sound.sample_rate)
+            except SpecVQError as error:
+                self.left_out.append(LeftOut(path.as_posix(), str(error)))
+            else:
+                self.clips.append(Clip(path.as_posix(), "", domain, 0, length))
+        if not self.clips:
+            reasons = f" ({self.left_out[0].reason})" if self.left_out else ""
+            raise UsageError(
+                f"There is no sound below {folder} that can be read{reasons}: give a folder of sound files, or packed "
+                "sound, from specvq data pack."
+            )
+
+    def waveform(self, clip: Clip) -> Tensor:
+        """The first samples of a file; see `Recordings`."""
+        return read_sound(self.folder / clip.path, self.longest + 1)
+
+
+def read_sound(path: Path, most: int) -> Tensor:
+    """The first samples of a sound file, mono at 22 050 Hz, no more than `most`: float32 (N,).
+
+    Raises:
+        AudioError: it cannot be read.
+    """
+    parts, length = [], 0
+    with open_sound(path) as sound:
+        for block in resampled(sound, sound.sample_rate, SAMPLE_RATE):
+            parts.append(block)
+            length += len(block)
+            if length >= most:
+                break
+    return torch.from_numpy(np.concatenate(parts)[:most])
+
+
+def measurable(
+    recordings: Recordings, clips: Iterable[Clip], longest: int, left_out: list[LeftOut]
+) -> Iterator[tuple[Clip, Tensor]]:
+    """The recordings that can be measured, with their waveforms (N,) and their true lengths, at most `longest`.
+
+    What is unreadable or silent, and what follows the first `longest` samples, is added to `left_out`.
+    """
+    for clip in clips:
+        try:
+            waveform = recordings.waveform(clip)
+        except SpecVQError as error:
+            left_out.append(LeftOut(clip.path, str(error)))
+            continue
+        if len(waveform) > longest:
+            left_out.append(LeftOut(clip.path, f"what follows its first {longest / SAMPLE_RATE:g} s."))
+            waveform = waveform[:longest].clone()  # and let go of the rest
+        if float(waveform.abs().max()) < SILENCE:
+            left_out.append(LeftOut(clip.path, "it is silent, and distances are in proportion to the sound."))
+            continue
+        yield replace(clip, length=len(waveform)), waveform
+
+
+def counterpart(folder: Path, path: str) -> Path | None:
+    """The decoded file that belongs to a recording: of the same relative path, but perhaps another suffix."""
+    exact = folder / path
+    if exact.is_file():
+        return exact
+    found = sorted(other for other in exact.parent.glob("*") if other.suffix.lower() in SOUND_SUFFIXES)
+    return next((other for other in found if other.stem == exact.stem and other.is_file()), None)

@@ -1,0 +1,61 @@
+"""What a classifier makes of whole recordings, in windows of ten seconds: the sets of FID, KID and MKL.
+
+Iashin & Rahtu, "Taming Visually Guided Sound Generation" (BMVC 2021), judge spectrograms of 848 frames. A recording is
+cut into such windows, and what is left of it counts if it has a second. MKL is the mean over windows, whatever their
+length; FID and KID compare the sets of all windows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..classifiers import Classifier
+from .distributions import SUBSET_SIZE, SUBSETS, divergences, frechet_distance, kernel_distance
+from .relevance import Verdict, verdict
+
+WINDOW_FRAMES = 848
+SHORTEST_FRAMES = 86  # 1 s
+FEWEST_WINDOWS = 20  # of fewer, distances of sets say nothing
+
+
+class Relevance(NamedTuple):
+    """How decoded sound differs from the original to a classifier; None where there are too few windows.
+
+    Attributes:
+        fid: Fréchet distance of the features.
+        kid: kernel distance of the features.
+        mkl: mean Kullback-Leibler divergence of the classes' probabilities, in nats.
+    """
+
+    fid: float | None
+    kid: float | None
+    mkl: float | None
+
+
+def judge(classifier: Classifier, mel: Tensor) -> Verdict | None:
+    """The verdict on the windows of one recording's log-mel spectrogram (80, T) in [0, 1]; None if there is none.
+
+    A window's verdict depends on nothing else that is judged.
+    """
+    windows = [window for window in mel.split(WINDOW_FRAMES, dim=1) if window.shape[1] >= SHORTEST_FRAMES]
+    if not windows:
+        return None
+    verdicts = [verdict(classifier, window[None]) for window in windows]
+    return Verdict(*(torch.cat(parts) for parts in zip(*verdicts, strict=True)))
+
+
+def relevance(originals: Sequence[Verdict], decoded: Sequence[Verdict]) -> Relevance:
+    """Compare verdicts on the same recordings, in the same order."""
+    if not originals:
+        return Relevance(None, None, None)
+    real, made = (Verdict(*(torch.cat(parts) for parts in zip(*some, strict=True))) for some in (originals, decoded))
+    mkl = float(divergences(real.probabilities, made.probabilities).mean())
+    count = len(real.hidden)
+    if count < FEWEST_WINDOWS:
+        return Relevance(None, None, mkl)
+    kid, _ = kernel_distance(real.hidden, made.hidden, subsets=SUBSETS if count > SUBSET_SIZE else 1)
+    return Relevance(frechet_distance(real.hidden, made.hidden), kid, mkl)
