@@ -56,7 +56,14 @@ def reconstruction(
         float, typer.Option(min=1, help="Seconds; of longer recordings the beginning is measured.")
     ] = 300,
     speech: Annotated[str, typer.Option(help="Domains that are speech, by commas; 'all' if everything is.")] = "speech",
-    csv: Annotated[Path | None, typer.Option(help="Write the table to this file, too.")] = None,
+    classifier: Annotated[
+        Path | None, typer.Option(help="That judges (FID, KID, MKL), from specvq train classifier.")
+    ] = None,
+    csv: Annotated[Path | None, typer.Option(help="Write the tables to this file, too.")] = None,
+    html: Annotated[
+        Path | None, typer.Option(help="Write a page to this file, too, with drawings, spectrograms and sounds.")
+    ] = None,
+    examples: Annotated[int, typer.Option(min=0, help="Recordings of each domain to see and hear on the page.")] = 1,
     device: Device = "auto",
     force: Force = False,
     as_json: Json = False,
@@ -68,14 +75,22 @@ def reconstruction(
     1 for the original and less for blur. Speeds are times real time. k-means quantises patches of spectrograms without
     a network, fitted to the train split of packed sound.
     """
+    from ..classifiers import load_classifier
     from ..evaluation.columns import as_csv, columns_of
+    from ..evaluation.exhibits import Exhibits
     from ..evaluation.folder import measurable
+    from ..evaluation.html_report import report
+    from ..evaluation.pictures import check_drawing
     from ..evaluation.reconstruction import evaluate, spread
     from ..evaluation.systems import bundle_systems
     from ..files import check_output, write_file
 
-    if csv is not None:
-        check_output(csv, force)
+    for target in (csv, html):
+        if target is not None:
+            check_output(target, force)
+    if html is not None:
+        check_drawing()
+    judging = None if classifier is None else load_classifier(classifier)
     made_elsewhere = [_decoded_system(words) for words in decoded or []]
     others = _others(peers)
     recordings, left_out = _recordings(folder, split, round(longest * RATE))
@@ -94,11 +109,16 @@ def reconstruction(
     if any(clip.domain in domains for clip in clips):
         _tell_of_missing_measures()
     sounds = measurable(recordings, with_progress(clips, len(clips), "recordings"), round(longest * RATE), left_out)
-    sections = evaluate(systems, sounds, domains, None, left_out)
+    exhibits = Exhibits(clips, examples if html else 0)
+    sections = evaluate(systems, sounds, domains, judging, left_out, exhibits)
     for path, reason in left_out:
         say(f"specvq: left out {path}: {reason}")
     if csv is not None:
         write_file(csv, as_csv(sections).encode(), force)
+    names = [f"{bundle.name} ({bundle.fingerprint.hex()[:8]})" for bundle in bundles]
+    about = f"{', '.join(names)}, {f'{split} split' if _is_pack(folder) else folder}"
+    if html is not None:
+        write_file(html, report(about, sections, exhibits.shown, left_out).encode(), force)
     if as_json:
         print_json(
             {
@@ -109,8 +129,7 @@ def reconstruction(
             }
         )
         return
-    names = [f"{bundle.name} ({bundle.fingerprint.hex()[:8]})" for bundle in bundles]
-    print(f"{', '.join(names)}, {f'{split} split' if _is_pack(folder) else folder}")
+    print(about)
     for section in sections:
         _print_section(section, columns_of(sections))
 

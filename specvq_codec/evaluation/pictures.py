@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import io
 import re
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ from ..training.data import Clip
 
 SHORTEST = 3 * spec.SAMPLE_RATE  # samples of a recording that gives an example
 COLOURS = 40  # 2.5 dB each: noise in all colours would make a file several times as large
+NEEDS_MATPLOTLIB = "Pictures need matplotlib: pip install 'specvq-codec[eval]'."
 TICKS = (250, 500, 1000, 2000, 4000, 7000)  # Hz
 
 
@@ -40,7 +42,7 @@ def save_spectrograms(
         from matplotlib.figure import Figure
         from PIL import Image
     except ImportError as error:
-        raise UsageError("Pictures need matplotlib: pip install 'specvq-codec[eval]'.") from error
+        raise UsageError(NEEDS_MATPLOTLIB) from error
     heights = [*([0.7] if film else []), *([2.2] * len(panels))]  # inches
     if beside:
         figure = Figure(figsize=(1.0 + 5.5 * len(panels), 4.0), dpi=90, layout="constrained")
@@ -95,3 +97,29 @@ def examples(clips: Sequence[Clip], per_domain: int) -> dict[str, Clip]:
         for i in range(count):
             chosen[f"{name}-{i + 1}"] = mine[(2 * i + 1) * len(mine) // (2 * count)]
     return chosen
+
+
+def spectrogram_png(mel: Tensor) -> bytes:
+    """A log-mel spectrogram (80, T) in [0, 1] as a PNG file of T by 80 pixels, without axes; low frequencies are below.
+
+    Raises:
+        UsageError: matplotlib is not installed.
+    """
+    check_drawing()
+    from matplotlib import colormaps
+    from PIL import Image
+
+    shades = (mel.clamp(0.0, 1.0) * (COLOURS - 1)).round().byte().flip(0).numpy()
+    picture = Image.fromarray(shades, "P")
+    picture.putpalette(
+        (255 * colormaps["magma"].resampled(COLOURS)(range(COLOURS))[:, :3]).round().astype("u1").tobytes()
+    )
+    file = io.BytesIO()
+    picture.save(file, "PNG", optimize=True)
+    return file.getvalue()
+
+
+def check_drawing() -> None:
+    """Raise UsageError if what draws is not installed."""
+    if any(importlib.util.find_spec(name) is None for name in ("matplotlib", "PIL")):
+        raise UsageError(NEEDS_MATPLOTLIB)

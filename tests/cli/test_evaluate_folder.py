@@ -4,11 +4,13 @@ import csv
 import json
 import math
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import soundfile
-from running import run_process
+from running import environment, run_process
 from sound_folders import RATE, write_sounds
 from tiny import sound
 
@@ -92,3 +94,33 @@ def test_nothing_but_silence(tiny_bundle, tmp_path):
     soundfile.write(tmp_path / "a.wav", np.zeros(1000), RATE)
     done = evaluate(tiny_bundle, tmp_path)
     assert done.returncode == 2 and b"silent" in done.stderr
+
+
+def test_a_page_of_everything(tiny_bundle, folder, tmp_path):
+    page = tmp_path / "page.html"
+    options = ("--vocoder", "griffin-lim", "--longest", "3", "--html", page)
+    done = evaluate(tiny_bundle, folder, *options)
+    assert done.returncode == 0, done.stderr
+    text = page.read_text()
+    for shown in (
+        "tiny (",
+        "<h3>birds",
+        "<h3>speech",
+        "speech/far/away/b.ogg",
+        "birds/text.wav",
+        "data:audio/flac;base64,",
+    ):
+        assert shown in text, shown
+    assert text.count("<img") == text.count("<audio") == 3 * 3  # a recording a domain: original, tiny, Griffin-Lim
+    assert page.stat().st_size < 3_000_000
+    again = evaluate(tiny_bundle, folder, *options)
+    assert again.returncode == 2 and b"-f" in again.stderr and page.read_text() == text
+    assert evaluate(tiny_bundle, folder, *options, "-f", "--examples", "0").returncode == 0
+    assert "<img" not in page.read_text()
+
+
+def test_a_page_needs_matplotlib_before_anything_is_measured(tiny_bundle, folder, tmp_path):
+    code = "import sys; sys.modules['matplotlib'] = None; from specvq_codec.cli import main; main()"
+    command = [sys.executable, "-c", code, "evaluate", "reconstruction", folder, "--html", tmp_path / "page.html"]
+    done = subprocess.run(command, capture_output=True, timeout=120, env=environment(tiny_bundle))
+    assert done.returncode == 2 and b"specvq-codec[eval]" in done.stderr and not list(tmp_path.iterdir())
