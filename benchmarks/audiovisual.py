@@ -216,7 +216,7 @@ class Judge:
 
     def _verdict(self, mels: Tensor) -> Verdict:
         found = [verdict(self._classifier, mels[part]) for part in parts(len(mels))]
-        return Verdict(*(torch.cat(tensors) for tensors in zip(*found, strict=True)))
+        return Verdict.together(found)
 
 
 @dataclass(frozen=True)

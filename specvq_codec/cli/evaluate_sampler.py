@@ -95,10 +95,10 @@ def _print_continuations(report: "Report", top_k: int | None) -> None:
         cells = [
             cell
             for step in row.steps
-            for cell in (_cell(step.mean, step.error), f"{step.typical:.2f} x", f"{step.below:.0%}")
+            for cell in (with_error(step.mean, step.error), f"{step.typical:.2f} x", f"{step.below:.0%}")
         ]
         cells += [""] * (len(steps) - len(cells))
-        rows.append([row.name, *cells, _cell(row.distance, row.distance_error)])
+        rows.append([row.name, *cells, with_error(row.distance, row.distance_error)])
     print_table(headings, [inner, *rows])
 
 
@@ -135,7 +135,7 @@ def diversity(
     if out.suffix.lower() != ".png":
         raise UsageError(f"{out} does not end in .png, the only kind of picture there is: rename it.")
     check_output(out, force)
-    wanted = _numbers(top_k)
+    wanted = numbers(top_k, "--top-k", TOP_KS)
     judge = load_classifier(classifier)
     codec = _codec(weights, device, "griffin-lim")  # spectrograms need no vocoder
     judge.network.to(codec.device)
@@ -160,9 +160,9 @@ def _point_cells(point: "Point") -> list[str]:
     return [
         point.name,
         "" if point.top_k is None else str(point.top_k),
-        _cell(point.mkl, point.mkl_error),
+        with_error(point.mkl, point.mkl_error),
         "" if point.fid is None else f"{point.fid:.2f}",
-        "" if point.difference is None else _cell(point.difference, point.difference_error),
+        "" if point.difference is None else with_error(point.difference, point.difference_error),
         "" if point.indices is None else f"{point.indices:.0f}",
     ]
 
@@ -177,11 +177,11 @@ def _codec(weights: str | None, device: str, vocoder: str) -> "Codec":
     return codec
 
 
-def _numbers(text: str) -> list[int]:
-    """Numbers in ascending order from a list by commas."""
+def numbers(text: str, option: str, example: str, least: int = 1) -> list[int]:
+    """Numbers in ascending order from what an option lists by commas."""
     parts = [part.strip() for part in text.split(",")]
-    if not all(part.isascii() and part.isdigit() and int(part) > 0 for part in parts):
-        raise UsageError(f"--top-k takes numbers from 1 on, by commas, such as {TOP_KS}, and not {text!r}.")
+    if not all(part.isascii() and part.isdigit() and len(part) < 9 and int(part) >= least for part in parts):
+        raise UsageError(f"{option} takes numbers from {least} on, by commas, such as {example}, and not {text!r}.")
     return sorted({int(part) for part in parts})
 
 
@@ -194,6 +194,6 @@ def _title(codec: "Codec", split: str) -> str:
     return f"{codec.bundle.name} ({codec.bundle.fingerprint.hex()[:8]}), {split} split"
 
 
-def _cell(mean: float, error: float | None) -> str:
-    """A mean and its standard error."""
-    return f"{mean:.2f}" if error is None else f"{mean:.2f} ± {error:.2f}"
+def with_error(mean: float, error: float | None, digits: int = 2) -> str:
+    """A mean and how uncertain it is."""
+    return f"{mean:.{digits}f}" if error is None else f"{mean:.{digits}f} ± {error:.{digits}f}"

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..bitstream import UsageError
-from .diversity import ORIGINALS, OTHERS, Point
+from .diversity import Point
+from .generation import DECODED, OTHERS
 
 _PANELS = {  # measure: its standard error, and what the axis is called
     "mkl": ("mkl_error", "MKL (less is nearer)"),
@@ -14,7 +15,7 @@ _PANELS = {  # measure: its standard error, and what the axis is called
     "fid": ("", "Fréchet distance (less is nearer)"),
     "indices": ("", "distinct indices"),
 }
-_LINES = {ORIGINALS: "--", OTHERS: ":"}
+_LINES = {DECODED: "--", OTHERS: ":"}
 
 
 def save_curves(path: Path, points: Sequence[Point]) -> None:

@@ -15,6 +15,7 @@ SEED = 2020  # the reference's, of the subsets of KID and the splits of IS
 SUBSETS = 100
 SUBSET_SIZE = 1000
 SPLITS = 10
+FEWEST = 20  # sounds of which means and covariances tell anything; of fewer, tables leave FID, KID and IS out
 _SMALL = 1e-6  # added to probabilities of generated sound, as the reference does
 
 
@@ -26,6 +27,13 @@ def divergences(real: Tensor, generated: Tensor) -> Tensor:
     """
     real, generated = real.double(), generated.double()
     return (torch.special.xlogy(real, real) - real * (generated + _SMALL).log()).sum(1)
+
+
+def chance_divergences(real: Tensor, generated: Tensor) -> Tensor:
+    """For each original, the mean of `divergences` from the sounds made for all others: (N,), N >= 2, nats."""
+    real, logarithms = real.double(), (generated.double() + _SMALL).log()
+    others = (logarithms.sum(0) - logarithms) / (len(real) - 1)
+    return (torch.special.xlogy(real, real) - real * others).sum(1)
 
 
 def frechet_distance(one: Tensor, other: Tensor) -> float:
@@ -69,6 +77,7 @@ def kernel_distance(
     """
     size = min(subset_size, len(one), len(other))
     gamma = 1.0 / one.shape[1] if gamma is None else gamma
+    subsets = 1 if size == max(len(one), len(other)) else subsets  # all of them would be the whole sets
 
     def kernel(first: Tensor, second: Tensor) -> Tensor:
         return (gamma * first @ second.mT + coef0) ** degree

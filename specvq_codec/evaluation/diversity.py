@@ -29,19 +29,17 @@ from ..bitstream.errors import UsageError
 from ..classifiers import Classifier
 from ..codec import Codec
 from ..codes import Codes
-from ..continuation import inventions
 from ..sampling import Sampling
 from ..spectrogram import SAMPLE_RATE
 from ..training.data import Clip
 from ..windows import COLUMN_SAMPLES
 from .conditioning import Conditioning
 from .continuations import DECIBELS
-from .distributions import divergences, frechet_distance
+from .distributions import chance_divergences, divergences, frechet_distance
+from .drawing import Original, decoded_mels, draw, encoded, original_mel
+from .generation import DECODED, OTHERS
 from .metrics import mean_and_error
-from .reconstruction import spectrogram_of
 from .relevance import Verdict, verdict
-
-ORIGINALS, OTHERS = "originals, decoded", "other originals, decoded"
 
 
 @dataclass(frozen=True)
@@ -105,15 +103,14 @@ def trade_off(
         )
     codec = known.codec
     kind, names = list(known.kinds().items())[-1]
-    sounds = [known.pack.waveform(clip)[: columns * COLUMN_SAMPLES].cpu() for clip in clips]
-    originals = verdict(classifier, torch.stack([spectrogram_of(sound) for sound in sounds]))
-    points = _of_originals(codec, classifier, originals, [codec.encode(sound) for sound in sounds], clips)
+    beginnings = [Original(clip, columns) for clip in clips]
+    mels = [original_mel(known.pack, one) for one in beginnings]
+    originals = verdict(classifier, mels)
+    points = _of_originals(codec, classifier, originals, [encoded(codec, mel) for mel in mels], clips)
     for top_k in track(top_ks):
         drawn = []
-        for place, clip in enumerate(clips):
-            sampling = Sampling(top_k, seed=seed + place)
-            length = columns * COLUMN_SAMPLES / SAMPLE_RATE
-            drawn.append(inventions(codec, length, samples, sampling, known.condition(clip, names)))
+        for place, one in enumerate(beginnings):
+            drawn.append(draw(known, one, names, samples, Sampling(top_k, seed=seed + place)))
         points.append(_of_samples(codec, classifier, originals, drawn, f"new, {kind}", top_k))
     return points
 
@@ -128,7 +125,7 @@ def _of_samples(
     codec: Codec, classifier: Classifier, originals: Verdict, drawn: Sequence[Sequence[Codes]], name: str, top_k: int
 ) -> Point:
     """The point of the samples of each original."""
-    mels = torch.stack([_spectrograms(codec, codes) for codes in drawn])  # (N, samples, 80, T)
+    mels = torch.stack([decoded_mels(codec, codes) for codes in drawn])  # (N, samples, 80, T)
     sets = [verdict(classifier, one) for one in mels.unbind(1)]
     values = torch.stack([divergences(originals.probabilities, one.probabilities) for one in sets]).mean(0)
     fid = sum(frechet_distance(originals.hidden, one.hidden) for one in sets) / len(sets)
@@ -141,7 +138,7 @@ def _of_originals(
     codec: Codec, classifier: Classifier, originals: Verdict, codes: Sequence[Codes], clips: Sequence[Clip]
 ) -> list[Point]:
     """What the decoded originals themselves give, and what MKL is when others stand in their places."""
-    mels = _spectrograms(codec, codes)
+    mels = decoded_mels(codec, codes)
     decoded = verdict(classifier, mels)
     mkl = mean_and_error(divergences(originals.probabilities, decoded.probabilities))
     fid, indices = frechet_distance(originals.hidden, decoded.hidden), _distinct(codes)
@@ -149,19 +146,11 @@ def _of_originals(
     classes = [[place for place, clip in enumerate(clips) if clip.label == label] for label in labels]
     differences = [pairwise_difference(mels[places]) for places in classes if len(places) > 1]
     difference = mean_and_error(torch.tensor(differences)) if differences else (None, None)
-    chance = []
-    for place, real in enumerate(originals.probabilities):
-        others = torch.cat([decoded.probabilities[:place], decoded.probabilities[place + 1 :]])
-        chance.append(divergences(real.expand_as(others), others).mean())
+    chance = chance_divergences(originals.probabilities, decoded.probabilities)
     return [
-        Point(ORIGINALS, None, *mkl, fid, indices, *difference),
-        Point(OTHERS, None, *mean_and_error(torch.stack(chance))),
+        Point(DECODED, None, *mkl, fid, indices, *difference),
+        Point(OTHERS, None, *mean_and_error(chance)),
     ]
-
-
-def _spectrograms(codec: Codec, codes: Sequence[Codes]) -> Tensor:
-    """Decoded spectrograms (N, 80, T)."""
-    return torch.stack([torch.from_numpy(codec.spectrogram(one)) for one in codes])
 
 
 def _distinct(codes: Sequence[Codes]) -> int:

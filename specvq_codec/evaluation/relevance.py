@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import torch
@@ -11,22 +12,41 @@ from ..classifiers import Classifier
 
 
 class Verdict(NamedTuple):
-    """What a classifier makes of spectrograms.
+    """What a classifier makes of B spectrograms. All tensors are float32, or all float64, on the CPU.
 
     Attributes:
-        probabilities: of its classes, float64 (B, C).
-        hidden: what its logits are computed from, float64 (B, D).
+        hidden: what its logits are computed from, (B, D): the features of FID and KID.
+        logits: (B, C).
+        unbiased: logits without the last layer's bias, (B, C): those of the inception score.
     """
 
-    probabilities: Tensor
     hidden: Tensor
+    logits: Tensor
+    unbiased: Tensor
+
+    @property
+    def probabilities(self) -> Tensor:
+        """Of the classes, float64 (B, C): those of MKL."""
+        return self.logits.double().softmax(1)
+
+    @classmethod
+    def together(cls, verdicts: Iterable[Verdict]) -> Verdict:
+        """One after another; at least one."""
+        return cls(*(torch.cat(parts) for parts in zip(*verdicts, strict=True)))
 
 
 @torch.inference_mode()
-def verdict(classifier: Classifier, mels: Tensor) -> Verdict:
-    """The verdict on log-mel spectrograms (B, 80, T) in [0, 1], T >= 16; the tensors are on the CPU."""
-    device = next(classifier.network.parameters()).device
-    standard = (mels - classifier.means[:, None]) / classifier.stds[:, None]
-    hidden = classifier.network.hidden(standard[:, None].to(device))
-    probabilities = classifier.network.logits(hidden).double().softmax(1)
-    return Verdict(probabilities.cpu(), hidden.double().cpu())
+def verdict(classifier: Classifier, mels: Iterable[Tensor]) -> Verdict:
+    """The verdict on log-mel spectrograms (80, T) in [0, 1]: a batch of them, or several of any lengths.
+
+    They go through the network one at a time, so that a result never depends on what else is judged. T is at least what
+    the network takes: `config.min_frames`.
+    """
+    network = classifier.network
+    device = next(network.parameters()).device
+    found = []
+    for mel in mels:
+        standard = (mel.float() - classifier.means[:, None]) / classifier.stds[:, None]
+        hidden = network.hidden(standard[None, None].to(device))
+        found.append(Verdict(hidden, network.logits(hidden), network.unbiased_logits(hidden)))
+    return Verdict(*(part.float().cpu() for part in Verdict.together(found)))

@@ -107,6 +107,10 @@ class VGGish(nn.Module):
         """The logits (B, num_classes) that follow from `hidden`."""
         return self.classifier[-1](F.dropout(hidden, self.config.dropout, self.training))
 
+    def unbiased_logits(self, hidden: Tensor) -> Tensor:
+        """The logits (B, num_classes) without the last layer's bias, as the inception score takes them."""
+        return F.linear(hidden, self.get_parameter(f"classifier.{len(self.classifier) - 1}.weight"))
+
     def forward(self, x: Tensor) -> Tensor:
         return self.logits(self.hidden(x))
 

@@ -6,11 +6,14 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,14 @@ class Processes:
         """Go on when all processes are here."""
         if self.count > 1:
             dist.barrier()
+
+    def gather(self, value: T) -> list[T] | None:
+        """What all processes have, in their order, for the one that leads; None for the others."""
+        if self.count == 1:
+            return [value]
+        values: list[T] | None = [value] * self.count if self.leads else None
+        dist.gather_object(value, values)
+        return values
 
     def any(self, flag: bool, device: torch.device) -> bool:
         """Whether the flag is set in one of the processes."""

@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 from tiny import sound
 
+from specvq_codec.training.data import Pack
+
 CLIPS = (  # split, domain, seconds
     ("train", "sound", 7.5),
     ("train", "music", 6.5),
@@ -37,4 +39,26 @@ def write_pack(folder: Path, recordings: Sequence[tuple] = CLIPS) -> Path:
         start += len(samples)
     (folder / "samples.i16").write_bytes(np.concatenate(parts).tobytes())
     (folder / "index.json").write_text(json.dumps({"sample_rate": 22_050, "clips": clips}))
+    return folder
+
+
+def add_features(folder: Path, width: int) -> None:
+    """Give a pack's recordings features of video, at random."""
+    about = json.loads((folder / "index.json").read_text())
+    features = np.random.default_rng(0).standard_normal((len(about["clips"]), 215, width))
+    (folder / "features.f16").write_bytes(features.astype("<f2").tobytes())
+    (folder / "index.json").write_text(json.dumps(about | {"feature_width": width}))
+
+
+def write_mel_pack(folder: Path, pack: Pack) -> Path:
+    """Write the spectrograms of a pack's recordings as a pack and return its folder."""
+    folder.mkdir()
+    mels = [pack.mel(clip) for clip in pack.clips]
+    starts = np.cumsum([0, *(mel.shape[1] for mel in mels)]).tolist()
+    clips = [
+        vars(clip) | {"start": start, "length": mel.shape[1]}
+        for clip, start, mel in zip(pack.clips, starts, mels, strict=False)
+    ]
+    (folder / "mels.f16").write_bytes(np.concatenate([mel.mT.numpy() for mel in mels]).tobytes())
+    (folder / "index.json").write_text(json.dumps({"kind": "mels", "clips": clips}))
     return folder

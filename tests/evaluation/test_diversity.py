@@ -1,7 +1,8 @@
-"""Fidelity and diversity: the measures on numbers whose answer is known, and what top-X does to them."""
+"""Fidelity and diversity, and what top-X does to them."""
 
 import pytest
 import torch
+from judging import tiny_classifier
 from packs import write_pack
 from sampler_cases import add_tiny_sampler
 from tiny import write_tiny_bundle
@@ -9,9 +10,9 @@ from tiny import write_tiny_bundle
 from specvq_codec import Codec, UsageError
 from specvq_codec.classifiers import Classifier
 from specvq_codec.evaluation.conditioning import Conditioning
-from specvq_codec.evaluation.diversity import ORIGINALS, OTHERS, pairwise_difference, trade_off
-from specvq_codec.evaluation.relevance import verdict
-from specvq_codec.models.vggishish import VGGish, VGGishConfig
+from specvq_codec.evaluation.diversity import pairwise_difference, trade_off
+from specvq_codec.evaluation.drawing import decoded_mels, encoded, original_mel
+from specvq_codec.evaluation.generation import DECODED, OTHERS
 from specvq_codec.training.data import Pack
 
 RECORDINGS = [("test", "sound", 1.2, label) for label in ("bell", "dog", "bell", "")]
@@ -19,12 +20,7 @@ RECORDINGS = [("test", "sound", 1.2, label) for label in ("bell", "dog", "bell",
 
 @pytest.fixture(scope="module")
 def classifier() -> Classifier:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        network = VGGish(VGGishConfig((8, 8), (1, 1), hidden=16, num_classes=3, pooled=(2, 2))).eval()
-        for parameter in network.requires_grad_(False).parameters():
-            parameter.mul_(2)  # so that verdicts differ
-    return Classifier(network, torch.full((80,), 0.5), torch.full((80,), 0.1), ("a", "b", "c"))
+    return tiny_classifier()
 
 
 @pytest.fixture(scope="module")
@@ -32,14 +28,6 @@ def known(tmp_path_factory) -> Conditioning:
     bundle = write_tiny_bundle(tmp_path_factory.mktemp("bundles") / "tiny")
     codec = Codec(add_tiny_sampler(bundle, num_classes=2, optional=True), "cpu", "griffin-lim")
     return Conditioning(codec, Pack(write_pack(tmp_path_factory.mktemp("packs") / "pack", RECORDINGS), "test"))
-
-
-def test_a_verdict_is_the_classifiers(classifier):
-    mels = torch.rand(2, 80, 32, generator=torch.Generator().manual_seed(0))
-    found = verdict(classifier, mels)
-    expected = classifier.network(((mels - 0.5) / 0.1)[:, None]).softmax(1)
-    assert torch.allclose(found.probabilities, expected.double(), atol=1e-6)
-    assert found.hidden.shape == (2, 16) and found.hidden.min() >= 0
 
 
 def test_difference_of_pairs():
@@ -50,7 +38,7 @@ def test_difference_of_pairs():
 def test_more_indices_to_draw_from_give_more_diversity(known, classifier):
     originals, others, *points = trade_off(known, classifier, known.pack.clips, 0.4, (1, 4, 64), 2)
     assert [point.top_k for point in (originals, others, *points)] == [None, None, 1, 4, 64]
-    assert [originals.name, others.name, points[0].name] == [ORIGINALS, OTHERS, "new, class"]
+    assert [originals.name, others.name, points[0].name] == [DECODED, OTHERS, "new, class"]
     assert points[0].difference == 0.0 < points[1].difference and points[0].indices < points[2].indices
     assert originals.difference is not None and others.fid is None  # two of the originals are bells
     assert all(point.mkl_error is not None and point.fid > 0 for point in points)
@@ -60,10 +48,14 @@ def test_more_indices_to_draw_from_give_more_diversity(known, classifier):
 
 
 def test_originals_decoded_without_loss_have_no_distance(known, classifier, monkeypatch):
-    def lossless(sound):
-        return torch.from_numpy(known.codec.spectrogram(known.codec.encode(sound)))
+    codes = []
 
-    monkeypatch.setattr("specvq_codec.evaluation.diversity.spectrogram_of", lossless)
+    def lossless(pack, original):
+        codes.append(encoded(known.codec, original_mel(pack, original)))
+        return decoded_mels(known.codec, codes[-1:])[0]
+
+    monkeypatch.setattr("specvq_codec.evaluation.diversity.original_mel", lossless)
+    monkeypatch.setattr("specvq_codec.evaluation.diversity.encoded", lambda codec, mel: codes.pop(0))
     originals, others, _ = trade_off(known, classifier, known.pack.clips, 0.4, (1,), 2)
     assert originals.mkl == pytest.approx(0.0, abs=1e-5) and originals.fid == pytest.approx(0.0, abs=1e-6)
     assert others.mkl > 0.001
