@@ -41,7 +41,9 @@ def reconstruction(
     weights: Bundles = None,
     peers: Annotated[
         str,
-        typer.Option(help="Others to compare with, by commas: codec2-700c, codec2-3200, opus-6k (or more), k-means."),
+        typer.Option(
+            help="Others, by commas: codec2-700c, codec2-3200, opus-6k (or more), encodec, dac, snac, k-means."
+        ),
     ] = "",
     decoded: Annotated[
         list[str] | None,
@@ -82,7 +84,7 @@ def reconstruction(
     from ..evaluation.html_report import report
     from ..evaluation.pictures import check_drawing
     from ..evaluation.reconstruction import evaluate, spread
-    from ..evaluation.systems import bundle_systems
+    from ..evaluation.systems import bundle_systems, peer_system
     from ..files import check_output, write_file
 
     for target in (csv, html):
@@ -92,7 +94,7 @@ def reconstruction(
         check_drawing()
     judging = None if classifier is None else load_classifier(classifier)
     made_elsewhere = [_decoded_system(words) for words in decoded or []]
-    others = _others(peers)
+    others = [peer_system(name, device) for name in _names(peers) if name != K_MEANS]
     recordings, left_out = _recordings(folder, split, round(longest * RATE))
     bundles = located(weights)
     systems = [*bundle_systems(bundles, device, vocoder), *others, *made_elsewhere]
@@ -158,14 +160,6 @@ def _recordings(folder: Path, split: str, longest: int) -> "tuple[Recordings, li
         return Pack(folder, split), []
     sounds = SoundFolder(folder, longest)
     return sounds, list(sounds.left_out)
-
-
-def _others(peers: str) -> "list[System]":
-    """The codecs of others that were asked for."""
-    from ..evaluation.external import external_codec
-    from ..evaluation.systems import ExternalSystem
-
-    return [ExternalSystem(external_codec(name)) for name in _names(peers) if name != K_MEANS]
 
 
 def _patches(folder: Path, bundle: "Bundle") -> "list[System]":

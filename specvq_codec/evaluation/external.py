@@ -84,7 +84,7 @@ class Codec2:
 
     def round_trip(self, sound: Samples) -> RoundTrip:
         """Encode and decode; see `ExternalCodec`."""
-        narrow = _resampled(sound, SAMPLE_RATE, CODEC2_RATE)
+        narrow = changed_rate(sound, SAMPLE_RATE, CODEC2_RATE)
         frames = -(-(len(narrow) + self.delay) // self.frame_samples)
         padded = np.pad(narrow, (0, frames * self.frame_samples - len(narrow)))  # c2enc drops the rest of a frame
         with TemporaryDirectory(prefix="specvq-") as name:
@@ -95,7 +95,7 @@ class Codec2:
             frames_coded = coded.stat().st_size // -(-self.frame_bits // 8)
             late = np.frombuffer(decoded.read_bytes(), "<i2").astype(np.float32) / 32768.0
         timely = late[self.delay : self.delay + len(narrow)]
-        wide = _fitted(_resampled(timely, CODEC2_RATE, SAMPLE_RATE), len(sound))
+        wide = fitted(changed_rate(timely, CODEC2_RATE, SAMPLE_RATE), len(sound))
         return RoundTrip(wide, frames_coded * self.frame_bits, encode_seconds, decode_seconds)
 
 
@@ -118,7 +118,7 @@ class Opus:
             decode_seconds = _run("opusdec", "--quiet", "--no-dither", "--rate", str(SAMPLE_RATE), coded, decoded)
             bits = 8 * ogg_payload(coded.read_bytes())
             samples, _ = soundfile.read(decoded, dtype="float32")
-        return RoundTrip(_fitted(samples, len(sound)), bits, encode_seconds, decode_seconds)
+        return RoundTrip(fitted(samples, len(sound)), bits, encode_seconds, decode_seconds)
 
 
 OPUS_KILOBITS = range(6, 257)  # of one channel
@@ -140,7 +140,10 @@ def external_codec(name: str) -> ExternalCodec:
         peers[name] = Opus(name, int(rate[1]))
     if name not in peers:
         known = ", ".join(peer.name for peer in CODEC2)
-        raise UsageError(f"There is no codec {name!r} to compare with: use {known}, opus-6k, or Opus at up to 256k.")
+        raise UsageError(
+            f"There is no codec {name!r} to compare with: use {known}, opus-6k to opus-256k, encodec, dac, snac, or "
+            "k-means."
+        )
     peer = peers[name]
     missing = [program for program in peer.programs if shutil.which(program) is None]
     if missing:
@@ -183,10 +186,11 @@ def _run(program: str, *arguments: str | Path) -> float:
     return seconds
 
 
-def _resampled(sound: Samples, from_rate: int, to_rate: int) -> Samples:
+def changed_rate(sound: Samples, from_rate: int, to_rate: int) -> Samples:
+    """A sound (N,) at another rate."""
     return np.concatenate(list(resampled([sound], from_rate, to_rate)))
 
 
-def _fitted(sound: Samples, length: int) -> Samples:
+def fitted(sound: Samples, length: int) -> Samples:
     """Cut off, or follow by silence, so that rounding of lengths does not show."""
     return np.pad(sound, (0, max(0, length - len(sound))))[:length]

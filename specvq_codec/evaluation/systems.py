@@ -20,11 +20,13 @@ from ..bitstream import AudioError, UsageError
 from ..bitstream.entropy import symbol_width
 from ..codec import Codec
 from ..codes import Codes
+from ..devices import pick_device
 from ..training.data import Pack
 from ..weights import Bundle
-from .external import ExternalCodec
+from .external import ExternalCodec, external_codec
 from .folder import counterpart, read_sound
 from .kmeans import PatchCodec, fit_patches, sample_columns
+from .neural_codecs import NEURAL_CODECS, neural_codec
 
 GRIFFIN_LIM = "griffin-lim"
 MISSING = SAMPLE_RATE // 2  # samples by which decoded sound may end too early: coders work in frames
@@ -204,6 +206,17 @@ def bundle_systems(bundles: Sequence[Bundle], device: str, vocoder: str | None =
         for name, codec in named.items():
             vocoders.setdefault(name if name == GRIFFIN_LIM else f"{label}, {name}", codec)
     return systems + [VocoderSystem(name, codec) for name, codec in vocoders.items()]
+
+
+def peer_system(name: str, device: str) -> ExternalSystem:
+    """The codec of others with that name.
+
+    Raises:
+        UsageError: there is none, or what it needs is not installed.
+    """
+    if name in NEURAL_CODECS:
+        return ExternalSystem(neural_codec(name, pick_device(device)))
+    return ExternalSystem(external_codec(name))
 
 
 def fit_patch_systems(pack: Pack, codebook_size: int) -> list[System]:
