@@ -95,15 +95,15 @@ def generation(
     sections = sections_of(settings, originals, (one for part in parts for one in part))
     if as_csv is not None:
         write_file(as_csv, _csv(sections).encode(), force)
-    names = [f"{bundle.name} ({bundle.fingerprint.hex()[:8]})" for bundle in bundles]
     if as_json:
         about = {"weights": [{"name": bundle.name, "fingerprint": bundle.fingerprint.hex()} for bundle in bundles]}
         told = {"split": split, "samples": samples, "seed": seed, "originals": [one.clip.path for one in originals]}
         print_json(about | told | {"sections": [dataclasses.asdict(section) for section in sections]})
         return
-    print(f"{', '.join(names)}, {split} split: {len(originals)} originals, {samples} samples for each\n")
-    print_table(["", "sounds", "top-X", "FID", "KID", "IS", "MKL"], map(_cells, sections[0].rows))
-    _print_classes(*sections)
+    names = dict.fromkeys(f"{bundle.name} ({bundle.fingerprint.hex()[:8]})" for bundle in bundles)
+    each = f"{samples} sample{'s' * (samples > 1)} for each"
+    print(f"{', '.join(names)}, {split} split: {len(originals)} originals, {each}\n")
+    _print(*sections)
     if as_csv is not None:
         say(str(as_csv))
 
@@ -114,15 +114,18 @@ def _cells(row: "Row") -> list[str]:
         row.name,
         str(row.sounds),
         "" if row.top_k is None else str(row.top_k),
-        "" if scores.fid is None else f"{scores.fid:.2f}",
-        "" if scores.kid is None else with_error(scores.kid, scores.kid_deviation, 4),
+        "" if scores.fid is None else with_error(scores.fid, None),
+        ""
+        if scores.kid is None
+        else with_error(scores.kid, scores.kid_deviation or None, 4 if abs(scores.kid) < 10 else 1),
         "" if scores.inception is None else with_error(scores.inception, scores.inception_deviation),
         "" if scores.mkl is None else with_error(scores.mkl, scores.mkl_error),
     ]
 
 
-def _print_classes(total: "Section", *classes: "Section") -> None:
-    """A table for each measure that is told of classes: a line for each class, a column for each set of sounds."""
+def _print(total: "Section", *classes: "Section") -> None:
+    """The table of all originals, and for each measure one of the classes: a column there is a row of the first."""
+    print_table(["", "sounds", "top-X", "FID", "KID", "IS", "MKL"], map(_cells, total.rows))
     for measure in ("mkl", "fid"):
         rows = [(place, row) for place, row in enumerate(total.rows) if getattr(row.scores, measure) is not None]
         headings = [row.name + ("" if row.top_k is None else f", top-{row.top_k}") for _, row in rows]
@@ -130,7 +133,7 @@ def _print_classes(total: "Section", *classes: "Section") -> None:
         for section in classes:
             values = [getattr(section.rows[place].scores, measure) for place, _ in rows]
             if any(value is not None for value in values):
-                cells = ["" if value is None else f"{value:.2f}" for value in values]
+                cells = ["" if value is None else with_error(value, None) for value in values]
                 lines.append([section.label, str(section.originals), *cells])
         if lines:
             print(f"\n{measure.upper()} by class\n")

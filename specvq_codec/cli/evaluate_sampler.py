@@ -196,4 +196,5 @@ def _title(codec: "Codec", split: str) -> str:
 
 def with_error(mean: float, error: float | None, digits: int = 2) -> str:
     """A mean and how uncertain it is."""
+    mean = round(mean, digits) + 0.0  # no minus before a zero
     return f"{mean:.{digits}f}" if error is None else f"{mean:.{digits}f} ± {error:.{digits}f}"
