@@ -1,11 +1,15 @@
-"""Files of trained spectrogram classifiers: one safetensors file with the network and all that it needs."""
+"""Files of trained spectrogram classifiers: one safetensors file with the network and all that it needs.
+
+There are two kinds of network: VGGish-ish, whose activations give the perceptual loss, and Melception, whose features
+and verdicts give the metrics of generated sound.
+"""
 
 from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -14,10 +18,17 @@ from torch import Tensor
 
 from .bitstream.errors import WeightsError
 from .files import write_file
+from .models.melception import Melception, MelceptionConfig
 from .models.vggishish import VGGish, VGGishConfig
 from .spectrogram import N_MELS
+from .weights.places import DEFAULT
+
+Network: TypeAlias = VGGish | Melception
+NetworkConfig: TypeAlias = VGGishConfig | MelceptionConfig
 
 _FORMAT = "specvq classifier 1"
+_KINDS: dict[str, type[NetworkConfig]] = {config.kind: config for config in (VGGishConfig, MelceptionConfig)}
+_FIRST_KIND = VGGishConfig.kind  # of files from when there was one kind, which do not name it
 
 
 @dataclass(frozen=True)
@@ -31,7 +42,7 @@ class Classifier:
         labels: names of the classes in the order of the logits.
     """
 
-    network: VGGish
+    network: Network
     means: Tensor
     stds: Tensor
     labels: tuple[str, ...]
@@ -47,15 +58,29 @@ def band_statistics(spectrograms: list[Tensor]) -> tuple[Tensor, Tensor]:
     return means.mean(0).float(), variances.sqrt().mean(0).float()
 
 
-def save_classifier(path: Path, classifier: Classifier) -> None:
+def new_network(config: NetworkConfig) -> Network:
+    """A network of the configuration's kind, with random weights."""
+    return VGGish(config) if isinstance(config, VGGishConfig) else Melception(config)
+
+
+def save_classifier(path: Path, classifier: Classifier, half: bool = False) -> None:
     """Write a classifier as a whole; an older file there is replaced.
+
+    Args:
+        path: the file, .safetensors.
+        classifier: what to write.
+        half: store the weights of convolutions and linear layers in half precision; they are float32 again when loaded.
 
     Raises:
         UsageError: the file cannot be written.
     """
-    tensors = {**classifier.network.state_dict(), "means": classifier.means, "stds": classifier.stds}
+    tensors = classifier.network.state_dict()
+    if half:
+        tensors = {key: tensor.half() if tensor.ndim > 1 else tensor for key, tensor in tensors.items()}
+    tensors |= {"means": classifier.means, "stds": classifier.stds}
     about = {
         "format": _FORMAT,
+        "kind": classifier.network.config.kind,
         "config": json.dumps(asdict(classifier.network.config)),
         "labels": json.dumps(classifier.labels),
     }
@@ -91,16 +116,31 @@ def load_classifier(path: Path) -> Classifier:
     return Classifier(network.eval().requires_grad_(False), means, stds, labels)
 
 
-def _described(about: dict[str, str], path: Path) -> tuple[VGGish, tuple[str, ...]]:
+def default_classifier() -> Classifier:
+    """The Melception that comes with the package, on whose features and verdicts metrics are computed by default.
+
+    Raises:
+        WeightsError: this copy of the package has none, or it is damaged.
+    """
+    path = DEFAULT / "melception.safetensors"
+    if not path.is_file():
+        raise WeightsError("This copy of specvq-codec has no classifier of its own: give one with --classifier.")
+    return load_classifier(path)
+
+
+def _described(about: dict[str, str], path: Path) -> tuple[Network, tuple[str, ...]]:
     """The network that a file says it holds, without memory yet, and its labels."""
     if about.get("format") != _FORMAT:
         raise WeightsError(f"{path} is no classifier of this package: give one from specvq train classifier.")
+    kind = about.get("kind", _FIRST_KIND)
+    if kind not in _KINDS:
+        raise WeightsError(f"{path} is a classifier of the unknown kind {kind!r}: install a newer specvq-codec.")
     try:
         settings: dict[str, Any] = json.loads(about["config"])
         settings.update({key: tuple(value) for key, value in settings.items() if isinstance(value, list)})
         labels = tuple(json.loads(about["labels"]))
         with torch.device("meta"):
-            network = VGGish(VGGishConfig(**settings))
+            network = new_network(_KINDS[kind](**settings))
     except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
         raise WeightsError(f"The description in {path} is damaged ({error}): get the classifier again.") from error
     if len(labels) != network.config.num_classes:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Self
+from typing import ClassVar, Self
 
 import torch
 import torch.nn.functional as F
@@ -18,6 +18,8 @@ from torch import Tensor, nn
 @dataclass(frozen=True)
 class VGGishConfig:
     """Shape of the classifier. The defaults are the reference's."""
+
+    kind: ClassVar[str] = "vggish"
 
     channels: tuple[int, ...] = (64, 128, 256, 512, 512)  # of the convolutions at each resolution, the finest first
     convs: tuple[int, ...] = (2, 2, 3, 3, 3)  # how many there are at each resolution
@@ -32,6 +34,11 @@ class VGGishConfig:
             raise ValueError(f"channels and convs must name the same resolutions, each with a convolution: {self}")
         if not 0.0 <= self.dropout < 1.0:
             raise ValueError(f"dropout must be in [0, 1): {self}")
+
+    @property
+    def min_frames(self) -> int:
+        """Length of the shortest spectrogram that it takes."""
+        return int(2 ** (len(self.channels) - 1))
 
 
 class Features(nn.Sequential):

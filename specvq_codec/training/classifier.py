@@ -1,9 +1,10 @@
-"""Training the classifier: VGGish-ish on labelled sound, for its activations rather than for its verdicts."""
+"""Training a classifier on labelled sound: VGGish-ish for the perceptual loss, or Melception for the metrics."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -11,9 +12,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..bitstream.errors import UsageError
-from ..classifiers import Classifier, band_statistics, save_classifier
+from ..classifiers import Classifier, Network, NetworkConfig, band_statistics, new_network, save_classifier
 from ..evaluation.classification import classification_metrics
+from ..models.melception import MelceptionConfig
 from ..models.vggishish import VGGish, VGGishConfig, fold_batch_norm
+from ..spectrogram import N_MELS
 from .checkpoints import load_checkpoint, read_checkpoint
 from .data import MelPack, Pack
 from .loop import LoopConfig, train
@@ -27,13 +30,22 @@ _WINDOWS = 8  # of a recording that are classified in validation, at most
 class ClassifierConfig:
     """Everything a classifier training depends on; the number of classes comes from the data."""
 
-    model: VGGishConfig
+    model: VGGishConfig | MelceptionConfig
     loop: LoopConfig
     batch_size: int = 16
     frames: int = 208  # length of a training crop
     balance: float = 1.0  # classes weigh 1 / frequency ** balance in the loss: 0 not at all, 1 as the reference does
     mixup: float = 0.0  # a of the Beta(a, a) shares in which examples are mixed (Zhang et al. 2018); 0 mixes none
     gain: float = 0.0  # largest change of level in training, dB
+    masked_bands: int = 0  # widest stripe of bands, and of frames, that is silenced in each example (SpecAugment,
+    masked_frames: int = 0  # Park et al. 2019)
+    stored: Literal["float32", "float16"] = "float32"  # precision of the weights in the file
+
+    def __post_init__(self) -> None:
+        if self.frames < self.model.min_frames:
+            raise ValueError(f"this network takes {self.model.min_frames} frames or more, and frames is {self.frames}")
+        if not (0 <= self.masked_bands <= N_MELS and 0 <= self.masked_frames <= self.frames):
+            raise ValueError(f"masked_bands must be in [0, {N_MELS}], and masked_frames in [0, {self.frames}]")
 
 
 class ClassifierModule(nn.Module):
@@ -43,9 +55,9 @@ class ClassifierModule(nn.Module):
     stds: Tensor
     weights: Tensor
 
-    def __init__(self, config: VGGishConfig, means: Tensor, stds: Tensor, weights: Tensor) -> None:
+    def __init__(self, config: NetworkConfig, means: Tensor, stds: Tensor, weights: Tensor) -> None:
         super().__init__()
-        self.network = VGGish(config)
+        self.network: Network = new_network(config)
         self.register_buffer("means", means)  # (80,), of spectrograms in [0, 1]
         self.register_buffer("stds", stds)
         self.register_buffer("weights", weights)  # (num_classes,)
@@ -84,12 +96,12 @@ class ClassifierTask:
         weights = class_weights(frequency, config.balance)
         model = replace(config.model, num_classes=len(self.labels))
         self.module = ClassifierModule(model, means, stds, weights).to(device)
-        self.module.network.features.channels_last()
+        self.module.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # absent in its stubs
         self.players: dict[str, nn.Module] = {"classifier": self.module}
         self.networks: tuple[nn.Module, ...] = (self.module.network,)
 
     def batch(self, rng: np.random.Generator) -> dict[str, Tensor]:
-        """Random crops, their levels changed, each mixed with its neighbour in the batch."""
+        """Random crops, their levels changed, stripes silenced, each mixed with its neighbour in the batch."""
         config = self.config
         mel, label = self.train_mels.labelled_crops(config.batch_size, config.frames, rng)
         gain = torch.from_numpy(rng.uniform(-1, 1, config.batch_size)).float().to(self.device) * config.gain
@@ -98,6 +110,9 @@ class ClassifierTask:
             share = rng.beta(config.mixup, config.mixup, config.batch_size)
         shares = torch.from_numpy(share).float().to(self.device)
         mel = with_gain(mel, gain)
+        for axis, widest in ((2, config.masked_bands), (3, config.masked_frames)):
+            if widest:
+                mel = with_stripe(mel, axis, widest, rng)
         mel = torch.lerp(mel.roll(1, 0), mel, shares[:, None, None, None])
         return {"mel": mel, "label": label, "mixed_label": label.roll(1, 0), "share": shares}
 
@@ -134,6 +149,18 @@ def with_gain(mel: Tensor, gain: Tensor) -> Tensor:
     return torch.where(mel > -1, louder, mel)
 
 
+def with_stripe(mel: Tensor, axis: int, widest: int, rng: np.random.Generator) -> Tensor:
+    """Spectrograms (B, 1, 80, T) in [-1, 1] with a random stripe along an axis silenced, at most `widest` wide."""
+    length = mel.shape[axis]
+    width = rng.integers(0, widest + 1, len(mel))
+    start = rng.integers(0, length - width + 1)
+    places = np.arange(length)
+    inside = (places >= start[:, None]) & (places < (start + width)[:, None])  # (B, length)
+    shape = [len(mel), 1, 1, 1]
+    shape[axis] = length
+    return mel.masked_fill(torch.from_numpy(inside).reshape(shape).to(mel.device), -1.0)
+
+
 def class_weights(frequency: Tensor, balance: float) -> Tensor:
     """Weights 1 / frequency ** balance of the classes (C,), 1 for a mean example; 0 for a class that never occurs."""
     weights = torch.where(frequency > 0, frequency.clamp(min=1e-12) ** -balance, 0.0)
@@ -151,7 +178,10 @@ def train_classifier(config: ClassifierConfig, data: Path, run: Path, device: to
     numbers = train(task, config.loop, run)
     path = run / "last.pt"
     load_checkpoint(task.module, read_checkpoint(path), path)  # averaged weights, if there are any
-    network = fold_batch_norm(task.module.network.cpu().eval())
+    network = task.module.network.cpu().eval()
+    if isinstance(network, VGGish):
+        network = fold_batch_norm(network)  # the perceptual loss is quicker without
     means, stds = task.module.means.cpu(), task.module.stds.cpu()
-    save_classifier(run / "classifier.safetensors", Classifier(network, means, stds, task.labels))
+    classifier = Classifier(network, means, stds, task.labels)
+    save_classifier(run / "classifier.safetensors", classifier, half=config.stored == "float16")
     return numbers

@@ -20,6 +20,7 @@ from ..classifiers import load_classifier
 from ..models.autoencoder import COLUMN_FRAMES, Autoencoder, AutoencoderConfig
 from ..models.discriminators import PatchConfig, PatchDiscriminator
 from ..models.quantizer import Quantized
+from ..models.vggishish import VGGish
 from .data import MelPack, Pack
 from .distributed import share_first, sum_over_processes
 from .loop import LoopConfig, train
@@ -227,6 +228,11 @@ def _perceptual(classifier: Path | None) -> LPAPS:
     if classifier is None:
         raise UsageError("This configuration has a perceptual loss: give it a trained classifier (--classifier).")
     trained = load_classifier(classifier)
+    if not isinstance(trained.network, VGGish):
+        raise UsageError(
+            f"{classifier} is a Melception, and the perceptual loss looks through a VGGish-ish: train one, with "
+            "specvq train classifier classifier-default."
+        )
     return LPAPS(trained.network, trained.means, trained.stds)
 
 

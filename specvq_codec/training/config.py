@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import tomllib
+import types
 import typing
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,17 +18,23 @@ T = TypeVar("T")
 def fill(kind: type[T], values: dict[str, Any], where: str) -> T:
     """An instance of a dataclass from a table of values, nested dataclasses from nested tables, lists as tuples.
 
+    Where there is a choice of dataclasses, the table's `kind` says which one is meant; the first, if it says nothing.
+
     Raises UsageError that names an unknown or missing key.
     """
-    hints = typing.get_type_hints(kind)
+    settings = {field.name for field in dataclasses.fields(typing.cast(typing.Any, kind))}
+    hints = {name: hint for name, hint in typing.get_type_hints(kind).items() if name in settings}
     unknown = sorted(set(values) - set(hints))
     if unknown:
         raise UsageError(f"{where}: unknown setting {', '.join(unknown)}; known are {', '.join(hints)}.")
     arguments: dict[str, Any] = {}
     for key, value in values.items():
         hint = hints[key]
-        if isinstance(hint, type) and dataclasses.is_dataclass(hint) and isinstance(value, dict):
-            arguments[key] = fill(hint, value, f"{where}: {key}")
+        if isinstance(value, dict) and (tables := _tables(hint)):
+            inner, chosen = dict(value), next(iter(tables))
+            if len(tables) > 1 and (chosen := inner.pop("kind", chosen)) not in tables:
+                raise UsageError(f"{where}: {key}: kind must be one of {', '.join(tables)}, and {chosen!r} is not.")
+            arguments[key] = fill(tables[chosen], inner, f"{where}: {key}")
             continue
         value = tuple(value) if isinstance(value, list) else value
         if not _fits(value, hint):
@@ -37,6 +44,16 @@ def fill(kind: type[T], values: dict[str, Any], where: str) -> T:
         return kind(**arguments)
     except (TypeError, ValueError) as error:
         raise UsageError(f"{where}: {error}") from error
+
+
+def _tables(hint: Any) -> dict[str, type[Any]]:
+    """The dataclasses that a setting can be, by their kind; none if it is no table."""
+    members = typing.get_args(hint) if typing.get_origin(hint) is types.UnionType else (hint,)
+    return {
+        getattr(member, "kind", ""): member
+        for member in members
+        if isinstance(member, type) and dataclasses.is_dataclass(member)
+    }
 
 
 def _name(hint: Any) -> str:
