@@ -205,6 +205,7 @@ def _tell_of_missing_measures() -> None:
 
 
 def _print_section(section: "Section", columns: "list[Column]") -> None:
-    print(f"\n{section.domain}: {section.recordings} recordings, {section.seconds / 60:.1f} min\n")
+    of = "recording" if section.recordings == 1 else "recordings"
+    print(f"\n{section.domain}: {section.recordings} {of}, {section.seconds / 60:.1f} min\n")
     rows = [[row.name, *(column.cell(row) for column in columns)] for row in section.rows]
     print_table([section.domain, *(column.heading for column in columns)], rows)

@@ -15,7 +15,7 @@ from string import Template
 from .. import spectrogram as spec
 from .columns import COLUMNS, Column, columns_of
 from .exhibits import SECONDS, Excerpt, Exhibit
-from .folder import LeftOut
+from .folder import ALL, LeftOut
 from .pictures import spectrogram_png
 from .rate_plot import rate_plot
 from .reconstruction import Row, Section
@@ -118,7 +118,8 @@ def _exhibits(exhibits: Sequence[Exhibit]) -> str:
 
 def _exhibit(exhibit: Exhibit) -> str:
     shown = "".join(_excerpt(exhibit, excerpt) for excerpt in exhibit.excerpts)
-    return f'<h3>{escape(exhibit.domain)}: {escape(exhibit.path)}</h3><div class="excerpts">{shown}</div>'
+    domain = "" if exhibit.domain == ALL else f"{escape(exhibit.domain)}: "
+    return f'<h3>{domain}{escape(exhibit.path)}</h3><div class="excerpts">{shown}</div>'
 
 
 def _excerpt(exhibit: Exhibit, excerpt: Excerpt) -> str:

@@ -10,16 +10,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
 from ..classifiers import Classifier
-from .distributions import SUBSET_SIZE, SUBSETS, divergences, frechet_distance, kernel_distance
+from .distributions import FEWEST, SUBSET_SIZE, SUBSETS, divergences, frechet_distance, kernel_distance
 from .relevance import Verdict, verdict
 
 WINDOW_FRAMES = 848
 SHORTEST_FRAMES = 86  # 1 s
-FEWEST_WINDOWS = 20  # of fewer, distances of sets say nothing
 
 
 class Relevance(NamedTuple):
@@ -39,23 +37,20 @@ class Relevance(NamedTuple):
 def judge(classifier: Classifier, mel: Tensor) -> Verdict | None:
     """The verdict on the windows of one recording's log-mel spectrogram (80, T) in [0, 1]; None if there is none.
 
-    A window's verdict depends on nothing else that is judged.
+    A window's verdict depends on nothing around it.
     """
     windows = [window for window in mel.split(WINDOW_FRAMES, dim=1) if window.shape[1] >= SHORTEST_FRAMES]
-    if not windows:
-        return None
-    verdicts = [verdict(classifier, window[None]) for window in windows]
-    return Verdict(*(torch.cat(parts) for parts in zip(*verdicts, strict=True)))
+    return verdict(classifier, windows) if windows else None
 
 
 def relevance(originals: Sequence[Verdict], decoded: Sequence[Verdict]) -> Relevance:
     """Compare verdicts on the same recordings, in the same order."""
     if not originals:
         return Relevance(None, None, None)
-    real, made = (Verdict(*(torch.cat(parts) for parts in zip(*some, strict=True))) for some in (originals, decoded))
+    real, made = Verdict.together(originals), Verdict.together(decoded)
     mkl = float(divergences(real.probabilities, made.probabilities).mean())
     count = len(real.hidden)
-    if count < FEWEST_WINDOWS:
+    if count < FEWEST:
         return Relevance(None, None, mkl)
     kid, _ = kernel_distance(real.hidden, made.hidden, subsets=SUBSETS if count > SUBSET_SIZE else 1)
     return Relevance(frechet_distance(real.hidden, made.hidden), kid, mkl)

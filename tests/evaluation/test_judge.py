@@ -4,27 +4,23 @@ import math
 
 import pytest
 import torch
+from judging import tiny_classifier
 from tiny import sound
 
-from specvq_codec.classifiers import Classifier
-from specvq_codec.evaluation.judge import FEWEST_WINDOWS, judge, relevance
+from specvq_codec.evaluation.distributions import FEWEST
+from specvq_codec.evaluation.judge import judge, relevance
 from specvq_codec.evaluation.metrics import waveform_mel
 from specvq_codec.evaluation.reconstruction import evaluate
 from specvq_codec.evaluation.relevance import verdict
 from specvq_codec.evaluation.systems import Decoded
-from specvq_codec.models.vggishish import VGGish, VGGishConfig
 from specvq_codec.training.data import Clip
 
-COUNT = FEWEST_WINDOWS + 2
+COUNT = FEWEST + 2
 
 
 @pytest.fixture(scope="module")
 def classifier():
-    """One with random weights, and features that differ."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        network = VGGish(VGGishConfig((4, 8), (2, 1), hidden=16, num_classes=3, pooled=(5, 10))).eval()
-    return Classifier(network, torch.full((80,), 0.4), torch.full((80,), 0.2), ("a", "b", "c"))
+    return tiny_classifier()
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +71,7 @@ def test_too_few_windows_for_sets(classifier, recordings):
     everything, few, many = evaluate([Noisy(0.1)], recordings, classifier=classifier)
     assert (few.domain, many.domain) == ("few", "many")
     assert few.rows[0].fid is None and few.rows[0].kid is None and few.rows[0].mkl > 0
-    assert many.rows[0].fid is None and COUNT - 3 < FEWEST_WINDOWS
+    assert many.rows[0].fid is None and COUNT - 3 < FEWEST
     assert everything.rows[0].fid > 0
 
 
