@@ -11,7 +11,8 @@ All spectrograms are those before any vocoder, which is what the reference store
 MKL is told of every class of recordings, too; FID, KID and IS only where a class has at least 20 originals.
 
 Three rows tell the limits. "originals": the IS of what is real. "originals, decoded": what the codec alone does to the
-originals, which no sample can be better than. "other originals, decoded": what MKL is by chance.
+originals, which no sample can be better than. "other originals, decoded": what MKL is by chance; in a class, between
+its own recordings.
 """
 
 from __future__ import annotations
@@ -150,10 +151,10 @@ def sections_of(settings: Sequence[Setting], originals: Sequence[Original], judg
     """
     ordered = sorted(judged, key=lambda one: one.place)
     labels = [original.clip.label for original in originals]
-    groups = {ALL: ordered}
+    groups = [(ALL, ordered)]
     for label in sorted(set(labels) - {""}):
-        groups[label] = [one for one in ordered if labels[one.place] == label]
-    return [Section(label, len(group), tuple(_rows(settings, group))) for label, group in groups.items()]
+        groups.append((label, [one for one in ordered if labels[one.place] == label]))
+    return [Section(label, len(group), tuple(_rows(settings, group))) for label, group in groups]
 
 
 def _rows(settings: Sequence[Setting], judged: Sequence[Judged]) -> Iterator[Row]:
