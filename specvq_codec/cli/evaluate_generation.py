@@ -11,7 +11,7 @@ import typer
 
 from .codec import Device, Force, Json
 from .evaluate import Bundles, PackFolder, Split, located
-from .evaluate_sampler import numbers, with_error
+from .evaluate_sampler import Judging, loaded_classifier, numbers, with_error
 from .report import print_json, print_table, say, with_progress
 from .sampler import Seed
 
@@ -28,9 +28,9 @@ def register(app: typer.Typer) -> None:
 
 def generation(
     pack: PackFolder,
-    classifier: Annotated[Path, typer.Option(help="A file from specvq train classifier.")],
     split: Split = "test",
     weights: Bundles = None,
+    classifier: Judging = None,
     top_k: Annotated[str, typer.Option(help="Numbers of likeliest indices to draw from, by commas.")] = TOP_KS,
     features: Annotated[
         str | None,
@@ -59,7 +59,6 @@ def generation(
     KID are those of the classifier's features, and comparable only for the same classifier and as many sounds. Under
     torchrun, processes share the originals; the result is the same.
     """
-    from ..classifiers import load_classifier
     from ..codec import Codec
     from ..devices import pick_device
     from ..downloads import cache_folder
@@ -76,7 +75,7 @@ def generation(
     if as_csv is not None:
         check_output(as_csv, force)
     chosen = own_device(pick_device(device))
-    judging = load_classifier(classifier)
+    judging = loaded_classifier(classifier)
     judging.network.to(chosen)
     recordings = Pack(pack, split)
     bundles = located(weights)

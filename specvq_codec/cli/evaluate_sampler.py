@@ -15,11 +15,15 @@ from .report import print_json, print_table, say, with_progress
 from .sampler import Seed, TopK, Vocoder
 
 if TYPE_CHECKING:
+    from ..classifiers import Classifier
     from ..codec import Codec
     from ..evaluation.continuations import Report
     from ..evaluation.diversity import Point
     from ..evaluation.likelihood import Likelihood
 
+Judging = Annotated[
+    Path | None, typer.Option(help="A file from specvq train classifier; the package's own if not given.")
+]
 TOP_KS = "1,16,64,256,512,1024"
 
 
@@ -105,7 +109,7 @@ def _print_continuations(report: "Report", top_k: int | None) -> None:
 def diversity(
     pack: PackFolder,
     out: Annotated[Path, typer.Argument(metavar="OUT", help="The picture, .png.")],
-    classifier: Annotated[Path, typer.Option(help="A file from specvq train classifier.")],
+    classifier: Judging = None,
     top_k: Annotated[str, typer.Option(help="Numbers of likeliest indices to draw from, by commas.")] = TOP_KS,
     split: Split = "test",
     count: Annotated[int, typer.Option("-n", min=2, help="Originals, evenly spread.")] = 100,
@@ -124,7 +128,6 @@ def diversity(
     features (comparable only with that of the same classifier and as many sounds), difference the mean absolute one of
     samples for the same original.
     """
-    from ..classifiers import load_classifier
     from ..evaluation.conditioning import Conditioning
     from ..evaluation.continuations import long_enough
     from ..evaluation.curves import save_curves
@@ -136,7 +139,7 @@ def diversity(
         raise UsageError(f"{out} does not end in .png, the only kind of picture there is: rename it.")
     check_output(out, force)
     wanted = numbers(top_k, "--top-k", TOP_KS)
-    judge = load_classifier(classifier)
+    judge = loaded_classifier(classifier)
     codec = _codec(weights, device, "griffin-lim")  # spectrograms need no vocoder
     judge.network.to(codec.device)
     recordings = Pack(pack, split)
@@ -165,6 +168,13 @@ def _point_cells(point: "Point") -> list[str]:
         "" if point.difference is None else with_error(point.difference, point.difference_error),
         "" if point.indices is None else f"{point.indices:.0f}",
     ]
+
+
+def loaded_classifier(path: Path | None) -> "Classifier":
+    """The classifier in a file, or that of the package."""
+    from ..classifiers import default_classifier, load_classifier
+
+    return default_classifier() if path is None else load_classifier(path)
 
 
 def _codec(weights: str | None, device: str, vocoder: str) -> "Codec":

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from judging import tiny_classifier
 
 from specvq_codec import Codec
+from specvq_codec.classifiers import default_classifier
 from specvq_codec.evaluation.distributions import divergences, frechet_distance, kernel_distance
 from specvq_codec.evaluation.external import external_codec
 from specvq_codec.evaluation.folder import read_sound
@@ -44,7 +44,8 @@ def verdicts(sounds) -> dict[str, Verdict]:
     def windows(sound: torch.Tensor) -> list[torch.Tensor]:
         return list(waveform_mel(sound).unfold(1, WINDOW, WINDOW // 2).movedim(1, 0))
 
-    return {name: verdict(tiny_classifier(), windows(sound)) for name, sound in sounds.items()}
+    classifier = default_classifier()
+    return {name: verdict(classifier, windows(sound)) for name, sound in sounds.items()}
 
 
 def mkl(made: Verdict, real: Verdict) -> float:
