@@ -12,7 +12,18 @@ from typer.core import TyperGroup
 
 from .. import __version__
 from ..bitstream.errors import SpecVQError
-from . import codec, data, evaluate, evaluate_generation, evaluate_sampler, pictures, sampler, train, weights
+from . import (
+    codec,
+    data,
+    evaluate,
+    evaluate_classifier,
+    evaluate_generation,
+    evaluate_sampler,
+    pictures,
+    sampler,
+    train,
+    weights,
+)
 from .report import say
 
 
@@ -49,6 +60,7 @@ app.add_typer(evaluate.app, name="evaluate")
 pictures.register(app, evaluate.app)
 evaluate_sampler.register(evaluate.app)
 evaluate_generation.register(evaluate.app)
+evaluate_classifier.register(evaluate.app)
 app.add_typer(weights.app, name="weights")
 app.add_typer(train.app, name="train")
 app.add_typer(data.app, name="data")

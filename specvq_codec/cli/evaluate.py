@@ -12,6 +12,7 @@ from .codec import Device, Force, Json
 from .report import print_json, print_table, say, with_progress
 
 if TYPE_CHECKING:
+    from ..classifiers import Classifier
     from ..evaluation.columns import Column
     from ..evaluation.folder import LeftOut, Recordings
     from ..evaluation.reconstruction import Section
@@ -25,6 +26,9 @@ Bundles = Annotated[
     typer.Option(
         "--weights", help="Bundle of weights: a folder, a name, or hf://owner/name; can be given several times."
     ),
+]
+Judging = Annotated[
+    Path | None, typer.Option(help="A file from specvq train classifier; the package's own if not given.")
 ]
 K_MEANS = "k-means"
 RATE = 22_050  # Hz, of what is measured
@@ -58,9 +62,7 @@ def reconstruction(
         float, typer.Option(min=1, help="Seconds; of longer recordings the beginning is measured.")
     ] = 300,
     speech: Annotated[str, typer.Option(help="Domains that are speech, by commas; 'all' if everything is.")] = "speech",
-    classifier: Annotated[
-        Path | None, typer.Option(help="That judges (FID, KID, MKL), from specvq train classifier.")
-    ] = None,
+    classifier: Judging = None,
     csv: Annotated[Path | None, typer.Option(help="Write the tables to this file, too.")] = None,
     html: Annotated[
         Path | None, typer.Option(help="Write a page to this file, too, with drawings, spectrograms and sounds.")
@@ -74,10 +76,10 @@ def reconstruction(
 
     Sub-folders of a folder of sounds are its domains. Recordings weigh as much as they are long. L1 is in units of the
     spectrogram's range, [0, 1], which is 100 dB; "mel" columns are of the spectrogram before any vocoder. Sharpness is
-    1 for the original and less for blur. Speeds are times real time. k-means quantises patches of spectrograms without
-    a network, fitted to the train split of packed sound.
+    1 for the original and less for blur. FID, KID and MKL are what the classifier makes of windows of ten seconds.
+    Speeds are times real time. k-means quantises patches of spectrograms without a network, fitted to the train split
+    of packed sound.
     """
-    from ..classifiers import load_classifier
     from ..evaluation.columns import as_csv, columns_of
     from ..evaluation.exhibits import Exhibits
     from ..evaluation.folder import measurable
@@ -92,7 +94,7 @@ def reconstruction(
             check_output(target, force)
     if html is not None:
         check_drawing()
-    judging = None if classifier is None else load_classifier(classifier)
+    judging = loaded_classifier(classifier)
     made_elsewhere = [_decoded_system(words) for words in decoded or []]
     others = [peer_system(name, device) for name in _names(peers) if name != K_MEANS]
     recordings, left_out = _recordings(folder, split, round(longest * RATE))
@@ -134,6 +136,13 @@ def reconstruction(
     print(about)
     for section in sections:
         _print_section(section, columns_of(sections))
+
+
+def loaded_classifier(path: Path | None) -> "Classifier":
+    """The classifier in a file, or that of the package."""
+    from ..classifiers import default_classifier, load_classifier
+
+    return default_classifier() if path is None else load_classifier(path)
 
 
 def located(weights: list[str] | None) -> "list[Bundle]":

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .codec import Device, Force, Json
-from .evaluate import Bundles, PackFolder, Split, located
-from .evaluate_sampler import Judging, loaded_classifier, numbers, with_error
+from .evaluate import Bundles, Judging, PackFolder, Split, loaded_classifier, located
+from .evaluate_sampler import numbers, with_error
 from .report import print_json, print_table, say, with_progress
 from .sampler import Seed
 

@@ -10,20 +10,16 @@ import typer
 
 from ..bitstream.errors import UsageError
 from .codec import Device, Force, Json, Weights
-from .evaluate import PackFolder, Split
+from .evaluate import Judging, PackFolder, Split, loaded_classifier
 from .report import print_json, print_table, say, with_progress
 from .sampler import Seed, TopK, Vocoder
 
 if TYPE_CHECKING:
-    from ..classifiers import Classifier
     from ..codec import Codec
     from ..evaluation.continuations import Report
     from ..evaluation.diversity import Point
     from ..evaluation.likelihood import Likelihood
 
-Judging = Annotated[
-    Path | None, typer.Option(help="A file from specvq train classifier; the package's own if not given.")
-]
 TOP_KS = "1,16,64,256,512,1024"
 
 
@@ -168,13 +164,6 @@ def _point_cells(point: "Point") -> list[str]:
         "" if point.difference is None else with_error(point.difference, point.difference_error),
         "" if point.indices is None else f"{point.indices:.0f}",
     ]
-
-
-def loaded_classifier(path: Path | None) -> "Classifier":
-    """The classifier in a file, or that of the package."""
-    from ..classifiers import default_classifier, load_classifier
-
-    return default_classifier() if path is None else load_classifier(path)
 
 
 def _codec(weights: str | None, device: str, vocoder: str) -> "Codec":
