@@ -2,8 +2,8 @@
 
 The codebooks of Iashin & Rahtu (v-iashin/SpecVQGAN) are Lightning checkpoints that also hold the training losses and
 the optimiser; their samplers hold a codebook too, and a causal mask for each layer; their MelGAN is a bare state dict;
-their classifier is nested under `model`, and a text file beside it has the statistics of its input. Architectures are
-read off the shapes, and every name and shape is then compared with this package's own network: nothing is skipped
+their classifiers are nested under `model`, and a text file beside them has the statistics of their input. Architectures
+are read off the shapes, and every name and shape is then compared with this package's own network: nothing is skipped
 silently.
 """
 
@@ -19,11 +19,12 @@ import torch
 from torch import Tensor, nn
 
 from .bitstream.errors import UsageError, WeightsError
-from .classifiers import Classifier, save_classifier
+from .classifiers import Classifier, NetworkConfig, new_network, save_classifier
 from .models.autoencoder import Autoencoder, AutoencoderConfig, to_sequence
+from .models.melception import MelceptionConfig
 from .models.melgan import Generator, MelGANConfig
 from .models.transformer import Transformer, TransformerConfig
-from .models.vggishish import VGGish, VGGishConfig
+from .models.vggishish import VGGishConfig
 from .spectrogram import HOP_LENGTH, N_MELS
 from .unpickle import read_checkpoint
 from .weights import add_sampler, write_bundle
@@ -45,6 +46,7 @@ _IN_SAMPLER = "first_stage_model."  # where a sampler's checkpoint keeps its cod
 _SAMPLER = "transformer."  # where it keeps the sampler itself
 _ORDER = "first_stage_permuter."  # and in which order the sampler has the indices of a grid
 _MASK = re.compile(r"blocks\.\d+\.attn\.mask")
+_AUXILIARY = "AuxLogits."  # a second classifier in Melception's checkpoint, which only training uses
 _HEAD = 64  # numbers in an attention head of all published samplers; shapes do not tell it
 _SHOWN = 5  # keys that an error message names
 
@@ -103,12 +105,12 @@ def import_reference(
 
 
 def import_classifier(checkpoint: Path, statistics: Path, out: Path) -> None:
-    """Make a classifier for LPAPS (see `load_classifier`) from the authors' files.
+    """Make a classifier for LPAPS or for the metrics (see `load_classifier`) from the authors' files.
 
     Args:
-        checkpoint: of VGGish-ish (`vggishish16.pt`).
+        checkpoint: of VGGish-ish (`vggishish16.pt`), or of Melception (`melception-21-05-10T09-28-40.pt`).
         statistics: the text file beside it (`train_means_stds_melspec_10s_22050hz.txt`): a line a mel band, its mean
-            and standard deviation.
+            and standard deviation. Both classifiers have the same.
         out: file of the new classifier; one that is there is replaced. Its labels are numbers, since the checkpoint
             does not name them.
 
@@ -118,14 +120,14 @@ def import_classifier(checkpoint: Path, statistics: Path, out: Path) -> None:
     """
     config, tensors = classifier_from(read_checkpoint(checkpoint))
     with torch.device("meta"):
-        network = VGGish(config)
+        network = new_network(config)
     network.load_state_dict(tensors, assign=True)
     means, stds = _statistics(statistics)
     save_classifier(out, Classifier(network, means, stds, tuple(map(str, range(config.num_classes)))))
 
 
-def classifier_from(checkpoint: Mapping[Any, Any]) -> tuple[VGGishConfig, dict[str, Tensor]]:
-    """Configuration and float32 tensors of a `VGGish`, out of a checkpoint of VGGish-ish.
+def classifier_from(checkpoint: Mapping[Any, Any]) -> tuple[NetworkConfig, dict[str, Tensor]]:
+    """Configuration and tensors, float32 but for counters, of a `VGGish` or `Melception`, out of a checkpoint of it.
 
     Raises:
         WeightsError: a key is missing, unknown, or of the wrong shape; the message names it.
@@ -133,27 +135,38 @@ def classifier_from(checkpoint: Mapping[Any, Any]) -> tuple[VGGishConfig, dict[s
     state = checkpoint.get("model")
     if not isinstance(state, Mapping):
         raise WeightsError("The checkpoint holds no classifier (nothing under the key model): give another file.")
-    state = {str(key): value for key, value in state.items()}
+    state = {str(key): value for key, value in state.items() if not str(key).startswith(_AUXILIARY)}
+    try:
+        config = _melception_config(state) if "fc.weight" in state else _vggish_config(state)
+        with torch.device("meta"):
+            model = new_network(config)
+    except (ValueError, RuntimeError) as error:
+        raise WeightsError(f"The classifier's architecture is none that this package has ({error}).") from error
+    return config, _verified(state, model, "classifier")
+
+
+def _melception_config(state: Mapping[str, Any]) -> MelceptionConfig:
+    classes, width = _shape(state, "fc.weight", 2)
+    return MelceptionConfig(classes, width / MelceptionConfig().channels(2048))
+
+
+def _vggish_config(state: Mapping[str, Any]) -> VGGishConfig:
     places = [i for i in range(_count(state, r"features\.(\d+)\.")) if f"features.{i}.weight" in state]
     if not places:
-        raise WeightsError("The checkpoint holds no classifier (no key starts with features.): give another file.")
+        raise WeightsError(
+            "The checkpoint holds no classifier (no key is fc.weight or starts with features.): give another file."
+        )
     levels: list[list[int]] = []
     for before, place in zip([-3, *places], places, strict=False):
         if place - before > 2:  # a pooling layer stands between
             levels.append([])
         levels[-1].append(_shape(state, f"features.{place}.weight", 4)[0])
-    config = VGGishConfig(
+    return VGGishConfig(
         channels=tuple(widths[0] for widths in levels),
         convs=tuple(len(widths) for widths in levels),
         hidden=_shape(state, "classifier.0.weight", 2)[0],
         num_classes=_shape(state, "classifier.4.weight", 2)[0],
     )
-    try:
-        with torch.device("meta"):
-            model = VGGish(config)
-    except RuntimeError as error:
-        raise WeightsError(f"The classifier's architecture is none that this package has ({error}).") from error
-    return config, _verified(state, model, "classifier")
 
 
 def _statistics(path: Path) -> tuple[Tensor, Tensor]:
@@ -342,19 +355,19 @@ def _folded(state: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _verified(state: Mapping[str, Any], model: nn.Module, what: str) -> dict[str, Tensor]:
-    """The tensors of a state dict in float32, exactly those of the model."""
-    expected = {key: tuple(tensor.shape) for key, tensor in model.state_dict().items()}
+    """The tensors of a state dict, exactly those of the model and of its types."""
+    expected = model.state_dict()
     _refuse([key for key in expected if key not in state], f"The {what} lacks the keys")
     _refuse([key for key in state if key not in expected], f"The {what} has unknown keys")
     wrong = []
-    for key, shape in expected.items():
+    for key, own in expected.items():
         tensor = state[key]
-        if not isinstance(tensor, Tensor) or not tensor.is_floating_point():
+        if not isinstance(tensor, Tensor) or tensor.is_floating_point() != own.is_floating_point():
             wrong.append(f"{key} (no tensor of numbers)")
-        elif tuple(tensor.shape) != shape:
-            wrong.append(f"{key} (is {list(tensor.shape)}, must be {list(shape)})")
+        elif tensor.shape != own.shape:
+            wrong.append(f"{key} (is {list(tensor.shape)}, must be {list(own.shape)})")
     _refuse(wrong, f"The {what} has tensors of the wrong shape")
-    tensors = {key: state[key].float().contiguous() for key in expected}
+    tensors = {key: state[key].to(own.dtype).contiguous() for key, own in expected.items()}
     _refuse([key for key, tensor in tensors.items() if not tensor.isfinite().all()], f"The {what} is not finite in")
     return tensors
 

@@ -9,17 +9,30 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from specvq_codec.bitstream.errors import SpecVQError, UsageError, WeightsError
-from specvq_codec.classifiers import Classifier, band_statistics, load_classifier, save_classifier
+from specvq_codec.classifiers import (
+    Classifier,
+    band_statistics,
+    default_classifier,
+    load_classifier,
+    new_network,
+    save_classifier,
+)
+from specvq_codec.models.melception import Melception, MelceptionConfig
 from specvq_codec.models.vggishish import VGGish, VGGishConfig
 from specvq_codec.reference import classifier_from, import_classifier
 
 SMALL = VGGishConfig((4, 8), (2, 1), hidden=16, num_classes=3, pooled=(5, 10))
+NARROW = MelceptionConfig(num_classes=3, width=1 / 16, max_pools=True)
+
+
+def with_weights(config):
+    torch.manual_seed(0)
+    return Classifier(new_network(config).eval(), torch.rand(80), torch.rand(80) + 0.1, ("cat", "dog", "Zürich"))
 
 
 @pytest.fixture
 def classifier():
-    torch.manual_seed(0)
-    return Classifier(VGGish(SMALL).eval(), torch.rand(80), torch.rand(80) + 0.1, ("cat", "dog", "Zürich"))
+    return with_weights(SMALL)
 
 
 def rewritten(path, change):
@@ -32,19 +45,56 @@ def rewritten(path, change):
     return path
 
 
-def test_what_is_saved_is_what_is_loaded(tmp_path, classifier):
-    path = tmp_path / "classifier.safetensors"
+@pytest.mark.parametrize("config", [SMALL, NARROW], ids=["vggish", "melception"])
+def test_what_is_saved_is_what_is_loaded(tmp_path, config):
+    path, classifier = tmp_path / "classifier.safetensors", with_weights(config)
     path.write_bytes(b"an older file")
     save_classifier(path, classifier)
     assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
     again = load_classifier(path)
     assert again.labels == classifier.labels
-    assert again.network.config == SMALL
+    assert again.network.config == config
     assert torch.equal(again.means, classifier.means) and torch.equal(again.stds, classifier.stds)
-    x = torch.randn(2, 1, 80, 32)
+    x = torch.randn(2, 1, 80, 80)
     assert torch.equal(again.network(x), classifier.network(x))
     assert not again.network.training
     assert not any(parameter.requires_grad for parameter in again.network.parameters())
+
+
+@pytest.mark.parametrize("config", [SMALL, NARROW], ids=["vggish", "melception"])
+def test_half_precision_is_for_large_weights_and_the_disk_alone(tmp_path, config):
+    whole, half, classifier = tmp_path / "whole", tmp_path / "half", with_weights(config)
+    save_classifier(whole, classifier)
+    save_classifier(half, classifier, half=True)
+    assert half.stat().st_size < 0.65 * whole.stat().st_size
+    expected = classifier.network.state_dict()
+    for key, tensor in load_classifier(half).network.state_dict().items():
+        assert tensor.dtype == expected[key].dtype
+        assert torch.equal(tensor, expected[key].half().float() if expected[key].ndim > 1 else expected[key])
+
+
+def test_files_from_when_there_was_one_kind_hold_vggish(tmp_path, classifier):
+    path = tmp_path / "classifier.safetensors"
+    save_classifier(path, classifier)
+    old = load_classifier(rewritten(path, lambda _, about: about.pop("kind")))
+    assert old.network.config == SMALL
+
+
+def test_kinds_of_the_future_are_named(tmp_path, classifier):
+    path = tmp_path / "classifier.safetensors"
+    save_classifier(path, classifier)
+    with pytest.raises(WeightsError, match="'clap': install a newer"):
+        load_classifier(rewritten(path, describe(kind="clap")))
+
+
+def test_the_package_has_a_classifier(monkeypatch, tmp_path):
+    found = default_classifier()
+    assert isinstance(found.network, Melception)
+    assert {"dog", "rain"} < set(found.labels)
+    assert found.network(torch.zeros(1, 1, 80, found.network.config.min_frames)).isfinite().all()
+    monkeypatch.setattr("specvq_codec.classifiers.DEFAULT", tmp_path)
+    with pytest.raises(WeightsError, match="--classifier"):
+        default_classifier()
 
 
 def drop(key):
@@ -70,6 +120,7 @@ CHANGES = {
     "no JSON": describe(config="{"),
     "no table": describe(config="[]"),
     "unknown setting": describe(config=json.dumps({"depth": 3})),
+    "Melception by name alone": describe(kind="melception", config=json.dumps({"num_classes": 3})),
     "other architecture": describe(config=json.dumps({"channels": [4, 8, 8], "convs": [2, 1, 1], "num_classes": 3})),
     "impossible architecture": describe(config=json.dumps({"channels": [4, -8], "convs": [2, 1], "num_classes": 3})),
     "too few labels": describe(labels='["cat"]'),
@@ -135,6 +186,37 @@ def test_import_of_the_reference_s_classifier(tmp_path, classifier):
     assert found.stds[10].item() == pytest.approx(0.105)
     x = torch.randn(1, 1, 80, 32)
     assert torch.equal(found.network(x), classifier.network(x))
+
+
+def test_import_of_the_reference_s_melception(tmp_path):
+    """Its auxiliary classifier is left out; what training counted is kept."""
+    config = MelceptionConfig(num_classes=3, width=1 / 16)
+    network = with_weights(config).network
+    network.Conv2d_1a_3x3.bn.num_batches_tracked += 7
+    state = network.state_dict() | {"AuxLogits.fc.weight": torch.ones(2, 2)}
+    out = tmp_path / "out.safetensors"
+    import_classifier(checkpoint(tmp_path / "melception.pt", state), statistics(tmp_path / "statistics.txt"), out)
+    found = load_classifier(out)
+    assert found.network.config == config
+    assert found.labels == ("0", "1", "2")
+    assert found.network.Conv2d_1a_3x3.bn.num_batches_tracked == 7
+    x = torch.randn(1, 1, 80, 32)
+    assert torch.equal(found.network(x), network(x))
+
+
+def test_the_published_melception_is_recognised():
+    """By the names and shapes of its whole checkpoint, auxiliary classifier and all."""
+    shapes = numbers("classifiers")["inception"]["keys"]
+    state = {key: torch.zeros(shape, dtype=torch.float if shape else torch.int64) for key, shape in shapes.items()}
+    config, tensors = classifier_from({"model": state})
+    assert config == MelceptionConfig()
+    assert set(tensors) == {key for key in shapes if not key.startswith("AuxLogits.")}
+    del state["Mixed_6d.branch7x7_2.bn.running_var"]
+    with pytest.raises(WeightsError, match=r"lacks the keys Mixed_6d\.branch7x7_2\.bn\.running_var"):
+        classifier_from({"model": state})
+    state["fc.weight"] = torch.zeros(309, 7)
+    with pytest.raises(WeightsError, match="architecture"):
+        classifier_from({"model": state})
 
 
 def test_architecture_of_the_published_checkpoint():

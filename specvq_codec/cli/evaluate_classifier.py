@@ -13,7 +13,7 @@ from .report import print_json, print_table, say, with_progress
 if TYPE_CHECKING:
     from ..evaluation.verdicts import Section
 
-METRICS = {"accuracy": "accuracy", "accuracy_5": "top five", "mAP": "mAP", "mAUC": "mAUC"}
+HEADINGS = {"accuracy": "accuracy", "accuracy_5": "top five", "mAP": "mAP", "mAUC": "mAUC"}
 
 
 def register(app: typer.Typer) -> None:
@@ -57,11 +57,11 @@ def classifier(
         results = {name: [dataclasses.asdict(section) for section in sections] for name, sections in measured.items()}
         print_json({"split": split, "classifiers": results})
         return
-    headings = ["classifier", "recordings of", "recordings", "classes", "chance", *METRICS.values()]
+    headings = ["classifier", "recordings of", "recordings", "classes", "chance", *HEADINGS.values()]
     print(f"{split} split\n")
     print_table(headings, [[name, *_cells(section)] for name, sections in measured.items() for section in sections])
 
 
 def _cells(section: "Section") -> list[str]:
-    metrics = [f"{section.metrics[name]:.3f}" if section.metrics else "" for name in METRICS]
+    metrics = [f"{section.metrics[name]:.3f}" if section.metrics else "" for name in HEADINGS]
     return [section.domain, str(section.recordings), str(section.classes), f"{section.chance:.3f}", *metrics]

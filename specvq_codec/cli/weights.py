@@ -189,12 +189,15 @@ def add_prior_of_run(
 
 @app.command("import-classifier")
 def import_classifier_file(
-    checkpoint: Annotated[Path, typer.Argument(help="The reference's classifier (vggishish16.pt).")],
+    checkpoint: Annotated[Path, typer.Argument(help="VGGish-ish (vggishish16.pt) or Melception (melception-*.pt).")],
     statistics: Annotated[Path, typer.Argument(help="Means and deviations of mel bands, the text file beside it.")],
     out: Annotated[Path, typer.Argument(help="File of the new classifier (.safetensors).")],
     force: Annotated[bool, typer.Option("--force", "-f", help="Replace a file that is there.")] = False,
 ) -> None:
-    """Make a classifier for the perceptual loss from a checkpoint of the reference; nothing in it is executed."""
+    """Make a classifier from a checkpoint of the reference: VGGish-ish, for the perceptual loss, or Melception.
+
+    Melception judges with --classifier in specvq evaluate. Nothing in the file is executed.
+    """
     from ..files import check_output
     from ..reference import import_classifier
 

@@ -20,6 +20,8 @@ from .classification import classification_metrics
 from .folder import ALL
 from .judge import SHORTEST_FRAMES, judge
 
+METRICS = ("accuracy", "accuracy_5", "mAP", "mAUC")  # d', which only says mAUC again, can be infinite
+
 
 @dataclass(frozen=True)
 class Section:
@@ -30,7 +32,7 @@ class Section:
         recordings: how many.
         classes: that occur among them.
         chance: the accuracy of always naming the class that occurs most often.
-        metrics: those of `classification_metrics`; none of fewer than two classes.
+        metrics: the `METRICS` among those of `classification_metrics`; none of fewer than two classes.
     """
 
     domain: str
@@ -79,5 +81,6 @@ def sections_of(clips: Sequence[Clip], labels: Sequence[str], probabilities: Ten
 def _section(domain: str, targets: Tensor, probabilities: Tensor) -> Section:
     counts = targets.bincount()
     classes = int((counts > 0).sum())
-    metrics = classification_metrics(probabilities, targets) if classes > 1 else {}
+    found = classification_metrics(probabilities, targets) if classes > 1 else {}
+    metrics = {name: found[name] for name in METRICS if name in found}
     return Section(domain, len(targets), classes, float(counts.max()) / len(targets), metrics)
