@@ -15,6 +15,7 @@ from training_cases import CODEBOOK, CPU, log
 
 from specvq_codec.bitstream.errors import UsageError, WeightsError
 from specvq_codec.classifiers import load_classifier
+from specvq_codec.models.melception import MelceptionConfig
 from specvq_codec.models.vggishish import VGGishConfig
 from specvq_codec.training.checkpoints import load_checkpoint, read_checkpoint
 from specvq_codec.training.classifier import (
@@ -23,6 +24,7 @@ from specvq_codec.training.classifier import (
     class_weights,
     train_classifier,
     with_gain,
+    with_stripe,
 )
 from specvq_codec.training.codebook import train_codebook
 from specvq_codec.training.config import load_config
@@ -146,6 +148,34 @@ def test_gain_moves_levels_and_leaves_silence():
     assert louder[1].flatten().tolist() == pytest.approx([-1.0, -1.0, -0.6, 0.38])
 
 
+@pytest.mark.parametrize(("axis", "widest"), [(2, 20), (3, 32), (3, 1)])
+def test_a_stripe_of_random_place_and_width_is_silenced(axis, widest):
+    mel = torch.rand(200, 1, 80, 32, generator=torch.Generator().manual_seed(0))
+    striped = with_stripe(mel, axis, widest, np.random.default_rng(0))
+    silent = striped == -1
+    assert torch.equal(striped[~silent], mel[~silent])
+    along = silent.all(5 - axis).squeeze(1)  # (200, length): bands, or frames, that are silent throughout
+    assert torch.equal(along, silent.any(5 - axis).squeeze(1))
+    widths = along.sum(1)
+    assert set(widths.tolist()) == set(range(widest + 1))
+    edges = (along[:, 1:] != along[:, :-1]).sum(1)
+    assert edges.max() <= 2 and (edges == 2).any()  # one stripe each
+    assert along.any(0).all()  # that can be anywhere
+
+
+def test_training_silences_stripes_if_asked_to(data):
+    plain = dataclasses.replace(CONFIG, mixup=0.0)
+    striped = dataclasses.replace(plain, masked_bands=20, masked_frames=10)
+    mels = [ClassifierTask(config, data, CPU).batch(np.random.default_rng(0))["mel"] for config in (plain, striped)]
+    assert (mels[1] == -1).float().mean() > (mels[0] == -1).float().mean() + 0.1
+
+
+@pytest.mark.parametrize("settings", [{"masked_bands": 81}, {"masked_frames": 33}, {"masked_bands": -1}], ids=str)
+def test_stripes_wider_than_spectrograms(settings):
+    with pytest.raises(ValueError, match="masked_bands must be in"):
+        dataclasses.replace(CONFIG, **settings)
+
+
 @pytest.mark.parametrize(
     ("labels", "message"),
     [([""] * 6, "label"), (["dog"] * 6, "two labels"), (["dog", "cat", "dog", "cat", "dog", "dog"], "split valid")],
@@ -165,12 +195,46 @@ def test_samples_name_what_was_taken_for_what(data):
         assert mel.shape[0] == 80 and mel.min() >= 0 and mel.max() <= 1
 
 
-@pytest.mark.parametrize("name", ["classifier-default", "classifier-vggsound"])
-def test_configurations_in_the_package(name):
+@pytest.mark.parametrize(
+    ("name", "model"),
+    [("classifier-vggsound", VGGishConfig()), ("classifier-melception-vggsound", MelceptionConfig())],
+)
+def test_configurations_of_the_reference(name, model):
     config = load_config(ClassifierConfig, name)
-    if name == "classifier-vggsound":
-        assert config.model == VGGishConfig()
-        assert config.frames == 848
+    assert config.model == model
+    assert config.frames == 848
+
+
+@pytest.fixture(scope="module")
+def melception(data, tmp_path_factory):
+    """The run of a tiny Melception."""
+    run = tmp_path_factory.mktemp("melception")
+    model = MelceptionConfig(width=1 / 32)
+    loop = LoopConfig(2, 3e-3, 1, log_every=1, save_every=2)
+    config = ClassifierConfig(model, loop, batch_size=4, frames=32, stored="float16")
+    train_classifier(config, data, run, CPU)
+    return run
+
+
+def test_melception_trains_too(data, melception):
+    path = melception / "classifier.safetensors"
+    classifier = load_classifier(path)
+    assert classifier.labels == ("noise", "tones")
+    assert classifier.network.config == MelceptionConfig(num_classes=2, width=1 / 32)
+    assert classifier.network.Conv2d_1a_3x3.bn.num_batches_tracked == 2
+    assert load_file(path)["fc.weight"].dtype == torch.float16
+
+
+def test_melception_takes_no_shorter_crops(data):
+    with pytest.raises(ValueError, match="this network takes 75 frames or more, and frames is 74"):
+        ClassifierConfig(MelceptionConfig(max_pools=True), CONFIG.loop, frames=74)
+
+
+def test_the_perceptual_loss_does_not_look_through_melception(data, melception, tmp_path):
+    config = dataclasses.replace(CODEBOOK, objective=ObjectiveConfig(perceptual=1.0))
+    with pytest.raises(UsageError, match="is a Melception"):
+        train_codebook(config, data, tmp_path / "run", CPU, classifier=melception / "classifier.safetensors")
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_codebook_does_not_train_with_half_a_classifier(data, trained, tmp_path):

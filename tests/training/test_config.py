@@ -1,6 +1,8 @@
 import pytest
 
 from specvq_codec import UsageError
+from specvq_codec.models.melception import MelceptionConfig
+from specvq_codec.models.vggishish import VGGishConfig
 from specvq_codec.training.classifier import ClassifierConfig
 from specvq_codec.training.codebook import CodebookConfig
 from specvq_codec.training.config import CONFIGS, load_config
@@ -56,6 +58,36 @@ def test_mistakes_are_named(tmp_path, text, message):
     path.write_text(text)
     with pytest.raises(UsageError, match=rf"wrong\.toml.*{message}"):
         load_config(CodebookConfig, str(path))
+
+
+@pytest.mark.parametrize(
+    ("table", "model"),
+    [
+        ("hidden = 7", VGGishConfig(hidden=7)),
+        ("kind = 'vggish'\nhidden = 7", VGGishConfig(hidden=7)),
+        ("kind = 'melception'\nwidth = 0.5", MelceptionConfig(width=0.5)),
+    ],
+    ids=["the first kind", "vggish", "melception"],
+)
+def test_a_table_can_be_of_several_kinds(tmp_path, table, model):
+    path = tmp_path / "a.toml"
+    path.write_text(f"[model]\n{table}\n[loop]\nsteps = 7")
+    assert load_config(ClassifierConfig, str(path)).model == model
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ("kind = 'clap'", "kind must be one of vggish, melception, and 'clap' is not"),
+        ("kind = 'melception'\nhidden = 7", "model: unknown setting hidden"),
+        ("width = 0.5", "model: unknown setting width"),
+    ],
+)
+def test_mistakes_about_kinds_are_named(tmp_path, table, message):
+    path = tmp_path / "a.toml"
+    path.write_text(f"[model]\n{table}\n[loop]\nsteps = 7")
+    with pytest.raises(UsageError, match=message):
+        load_config(ClassifierConfig, str(path))
 
 
 @pytest.mark.parametrize("name", ["nothing", "nothing.toml", "a/b", "."])
