@@ -47,7 +47,7 @@ COLUMNS = (
     Column("stoi", "STOI", "{:.3f}", "more", "intelligibility of speech, 1 for the original"),
     Column("pesq", "PESQ", "{:.2f}", "more", "perceived quality of speech, 4.64 for the original, 1 for the worst"),
     Column("fid", "FID", "{:.2f}", "less", "Fréchet distance of a classifier's features of ten seconds"),
-    Column("kid", "KID", "{:.4g}", "less", "kernel distance of these features"),
+    Column("kid", "KID", "{:.3g}", "less", "kernel distance of these features"),
     Column(
         "mkl", "MKL", "{:.3f}", "less", "divergence of what the classifier hears in original and decoded sound, nats"
     ),
