@@ -6,6 +6,7 @@ import hashlib
 import os
 import re
 import sys
+from http.client import HTTPException
 from pathlib import Path
 
 from .bitstream.errors import WeightsError
@@ -48,7 +49,7 @@ def fetch(url: str) -> Path:
         download_url_to_file(address, str(path), checksum, progress=sys.stderr.isatty())
     except RuntimeError as error:  # of the checksum alone
         raise WeightsError(f"{address} is not the file that its checksum is of: check both.") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, HTTPException) as error:
         reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or error
         raise WeightsError(f"{address} could not be fetched ({str(reason).lower()}): give a file instead.") from error
     return path
