@@ -5,7 +5,7 @@ import secrets
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
@@ -13,7 +13,7 @@ from pathlib import Path
 from .bitstream import MAX_FILE_BYTES
 from .bitstream.errors import BitstreamError, SpecVQError, UsageError
 
-__all__ = ["SOUND_SUFFIXES", "check_output", "output_file", "read_file", "write_file"]
+__all__ = ["SOUND_SUFFIXES", "check_output", "check_outputs", "output_file", "read_file", "write_file"]
 
 # What libsndfile reads; a format is found out from the content, but in a folder not everything should be tried.
 SOUND_SUFFIXES = frozenset(
@@ -30,8 +30,8 @@ def check_output(path: str | PathLike[str], force: bool = False) -> None:
         force: Whether a file that exists may be overwritten.
 
     Raises:
-        UsageError: The file exists and `force` is not set, the path is a folder or in a folder that does not exist, or
-            "-" is a terminal.
+        UsageError: The file exists and `force` is not set, the path is a folder or in a folder that does not exist or
+            cannot be written to, or "-" is a terminal.
     """
     if os.fspath(path) == "-":
         if sys.stdout.isatty():
@@ -44,6 +44,29 @@ def check_output(path: str | PathLike[str], force: bool = False) -> None:
         raise UsageError(f"There is no folder {target.parent}: create it first.")
     if target.is_file() and not force:
         raise UsageError(f"{target} exists already: use -f (force=True) to overwrite it, or choose another name.")
+    folder = Path(os.path.realpath(target)).parent  # where `output_file` writes
+    if (target.is_file() or not target.exists()) and not os.access(folder, os.W_OK | os.X_OK):
+        raise UsageError(f"{folder} cannot be written to (permission denied): choose another folder.")
+
+
+def check_outputs(paths: Iterable[str | PathLike[str] | None], force: bool = False) -> None:
+    """`check_output` for several files that go beside what is written to the standard output; None is no file.
+
+    Raises:
+        UsageError: See `check_output`; or a path is "-", or the same as another.
+    """
+    taken: set[str] = set()
+    for path in paths:
+        if path is None:
+            continue
+        name = os.fspath(path)
+        if name == "-":
+            raise UsageError("The standard output has the tables already: name a file instead of -.")
+        check_output(path, force)
+        place = os.path.realpath(name)
+        if place in taken:
+            raise UsageError(f"{name} would be written twice: name another file for one of the two.")
+        taken.add(place)
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """The `specvq` command: its families of commands, and what becomes of errors."""
 
+import io
 import os
 import signal
 import sys
@@ -96,6 +97,8 @@ def main() -> None:
     for name in ("SIGTERM", "SIGHUP"):  # the second does not exist on Windows
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), _stop)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # as stderr does: no name of a file is an error
     try:
         app()
     finally:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,7 +10,7 @@ import typer
 
 from ..bitstream.errors import UsageError
 from .codec import Device, Force, Json
-from .report import print_json, print_table, say, with_progress
+from .report import print_json, print_table, say, with_progress, write_text
 
 if TYPE_CHECKING:
     from ..classifiers import Classifier
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from ..evaluation.folder import LeftOut, Recordings
     from ..evaluation.reconstruction import Section
     from ..evaluation.systems import DecodedSystem, System
+    from ..training.data import Clip
     from ..weights import Bundle
 
 PackFolder = Annotated[Path, typer.Argument(metavar="PACK", help="Packed sound, from specvq data pack.")]
@@ -59,9 +61,14 @@ def reconstruction(
     vocoder: Annotated[str | None, typer.Option(help="Only this one: auto, melgan or griffin-lim.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Measure only this many recordings, evenly spread.")] = None,
     longest: Annotated[
-        float, typer.Option(min=1, help="Seconds; of longer recordings the beginning is measured.")
+        float, typer.Option(help="Seconds, 1 to 86400; of longer recordings the beginning is measured.")
     ] = 300,
-    speech: Annotated[str, typer.Option(help="Domains that are speech, by commas; 'all' if everything is.")] = "speech",
+    speech: Annotated[
+        str | None,
+        typer.Option(
+            help="Domains that are speech, by commas, or 'all' if everything is; that called speech if not given."
+        ),
+    ] = None,
     classifier: Judging = None,
     csv: Annotated[Path | None, typer.Option(help="Write the tables to this file, too.")] = None,
     html: Annotated[
@@ -87,42 +94,39 @@ def reconstruction(
     from ..evaluation.pictures import check_drawing
     from ..evaluation.reconstruction import evaluate, spread
     from ..evaluation.systems import bundle_systems, peer_system
-    from ..files import check_output, write_file
+    from ..files import check_outputs
 
-    for target in (csv, html):
-        if target is not None:
-            check_output(target, force)
+    check_outputs((csv, html), force)
+    most = _samples(longest)
     if html is not None:
         check_drawing()
     judging = loaded_classifier(classifier)
     made_elsewhere = [_decoded_system(words) for words in decoded or []]
     others = [peer_system(name, device) for name in _names(peers) if name != K_MEANS]
-    recordings, left_out = _recordings(folder, split, round(longest * RATE))
+    recordings, left_out = _recordings(folder, split, most)
+    spoken = _spoken(speech, recordings.clips)
     bundles = located(weights)
     systems = [*bundle_systems(bundles, device, vocoder), *others, *made_elsewhere]
     if K_MEANS in _names(peers):
         systems += _patches(folder, bundles[0])
+    lacking = {system.label: system.lacks(clip.path for clip in recordings.clips) for system in made_elsewhere}
     clips = []
     for clip in spread(recordings.clips, limit):
-        absent = [system.label for system in made_elsewhere if not system.has(clip.path)]
+        absent = [label for label, paths in lacking.items() if clip.path in paths]
         if absent:
             left_out.append(_absent(clip.path, absent))
         else:
             clips.append(clip)
-    domains = _names(speech)
-    if any(clip.domain in domains for clip in clips):
+    if any(clip.domain in spoken for clip in clips):
         _tell_of_missing_measures()
-    sounds = measurable(recordings, with_progress(clips, len(clips), "recordings"), round(longest * RATE), left_out)
+    sounds = measurable(recordings, with_progress(clips, len(clips), "recordings"), most, left_out)
     exhibits = Exhibits(clips, examples if html else 0)
-    sections = evaluate(systems, sounds, domains, judging, left_out, exhibits)
+    sections = evaluate(systems, sounds, spoken, judging, left_out, exhibits)
     for path, reason in left_out:
         say(f"specvq: left out {path}: {reason}")
-    if csv is not None:
-        write_file(csv, as_csv(sections).encode(), force)
     names = [f"{bundle.name} ({bundle.fingerprint.hex()[:8]})" for bundle in bundles]
     about = f"{', '.join(names)}, {f'{split} split' if _is_pack(folder) else folder}"
-    if html is not None:
-        write_file(html, report(about, sections, exhibits.shown, left_out).encode(), force)
+    # shown before anything is written, so that nothing is lost where that fails
     if as_json:
         print_json(
             {
@@ -132,10 +136,14 @@ def reconstruction(
                 "left_out": [item._asdict() for item in left_out],
             }
         )
-        return
-    print(about)
-    for section in sections:
-        _print_section(section, columns_of(sections))
+    else:
+        print(about)
+        for section in sections:
+            _print_section(section, columns_of(sections))
+    if csv is not None:
+        write_text(csv, as_csv(sections), force)
+    if html is not None:
+        write_text(html, report(about, sections, exhibits.shown, left_out), force)
 
 
 def loaded_classifier(path: Path | None) -> "Classifier":
@@ -146,14 +154,48 @@ def loaded_classifier(path: Path | None) -> "Classifier":
 
 
 def located(weights: list[str] | None) -> "list[Bundle]":
-    """The bundles that were asked for, or the default one."""
+    """The bundles that were asked for, or the default one; UsageError if one of them was named twice."""
     from ..weights import locate
 
-    return [locate(name) for name in weights] if weights else [locate(None)]
+    if not weights:
+        return [locate(None)]
+    bundles: dict[Path, Bundle] = {}
+    for name in weights:
+        bundle = locate(name)
+        if bundle.path.resolve() in bundles:
+            raise UsageError(f"{name} is a bundle that was named before: name every one once.")
+        bundles[bundle.path.resolve()] = bundle
+    return list(bundles.values())
 
 
 def _names(words: str) -> list[str]:
     return [name.strip() for name in words.split(",") if name.strip()]
+
+
+def _samples(longest: float) -> int:
+    """What --longest means, at 22 050 Hz."""
+    if not 1 <= longest <= 86_400:  # NaN is not, either
+        raise UsageError(f"--longest takes seconds, from 1 to 86400, and not {longest:g}.")
+    return round(longest * RATE)
+
+
+def _spoken(speech: str | None, clips: "Sequence[Clip]") -> set[str]:
+    """The domains that are speech."""
+    from ..evaluation.labels import ALL, section_name
+    from ..evaluation.reconstruction import SPEECH
+
+    domains = {section_name(clip.domain): clip.domain for clip in clips}
+    if speech is None:
+        return {SPEECH}
+    names = _names(speech)
+    if ALL in names:
+        return set(domains.values())
+    for name in names:
+        if name not in domains:
+            known = ", ".join(filter(None, sorted(domains)))
+            there = f"these are there: {known}" if known else "there are no domains here"
+            raise UsageError(f"--speech names {name!r}, which is no domain: {there}; or say all.")
+    return {domains[name] for name in names}
 
 
 def _is_pack(folder: Path) -> bool:
@@ -191,10 +233,13 @@ def _decoded_system(words: str) -> "DecodedSystem":
         raise UsageError(
             f"--decoded is NAME=FOLDER or NAME=FOLDER:BITS_PER_SECOND, as in lyra=lyra/:3200, not {words!r}."
         )
+    bits = float(found["bits"]) if found["bits"] else None
+    if bits is not None and not 0 < bits < 1e9:
+        raise UsageError(f"--decoded takes bits per second above 0 and below 1e9, and not {found['bits']}.")
     folder = Path(found["folder"])
     if not folder.is_dir():
         raise UsageError(f"There is no folder {folder}: give the one with the files that {found['name']} decoded.")
-    return DecodedSystem(found["name"], folder, float(found["bits"]) if found["bits"] else None)
+    return DecodedSystem(found["name"], folder, bits)
 
 
 def _absent(path: str, labels: list[str]) -> "LeftOut":

@@ -12,7 +12,7 @@ import typer
 from .codec import Device, Force, Json
 from .evaluate import Bundles, Judging, PackFolder, Split, loaded_classifier, located
 from .evaluate_sampler import numbers, with_error
-from .report import print_json, print_table, say, with_progress
+from .report import print_json, print_table, say, with_progress, write_text
 from .sampler import Seed
 
 if TYPE_CHECKING:
@@ -66,14 +66,13 @@ def generation(
     from ..evaluation.conditioning import Conditioning
     from ..evaluation.drawing import originals_of, settings_of
     from ..evaluation.generation import judge, sections_of
-    from ..files import check_output, write_file
+    from ..files import check_outputs
     from ..training.data import Pack
     from ..training.distributed import joined, own_device
 
     wanted = numbers(top_k, "--top-k", TOP_KS)
     counts = None if features is None else numbers(features, "--features", "0,5,212", least=0)
-    if as_csv is not None:
-        check_output(as_csv, force)
+    check_outputs([as_csv], force)
     chosen = own_device(pick_device(device))
     judging = loaded_classifier(classifier)
     judging.network.to(chosen)
@@ -92,18 +91,17 @@ def generation(
     if parts is None:
         return
     sections = sections_of(settings, originals, (one for part in parts for one in part))
-    if as_csv is not None:
-        write_file(as_csv, _csv(sections).encode(), force)
     if as_json:
         about = {"weights": [{"name": bundle.name, "fingerprint": bundle.fingerprint.hex()} for bundle in bundles]}
         told = {"split": split, "samples": samples, "seed": seed, "originals": [one.clip.path for one in originals]}
         print_json(about | told | {"sections": [dataclasses.asdict(section) for section in sections]})
-        return
-    names = dict.fromkeys(f"{bundle.name} ({bundle.fingerprint.hex()[:8]})" for bundle in bundles)
-    each = f"{samples} sample{'s' * (samples > 1)} for each"
-    print(f"{', '.join(names)}, {split} split: {len(originals)} originals, {each}\n")
-    _print(*sections)
+    else:
+        names = dict.fromkeys(f"{bundle.name} ({bundle.fingerprint.hex()[:8]})" for bundle in bundles)
+        each = f"{samples} sample{'s' * (samples > 1)} for each"
+        print(f"{', '.join(names)}, {split} split: {len(originals)} originals, {each}\n")
+        _print(*sections)
     if as_csv is not None:
+        write_text(as_csv, _csv(sections), force)
         say(str(as_csv))
 
 

@@ -144,14 +144,14 @@ def diversity(
     points = trade_off(
         known, judge, clips, seconds, wanted, samples, seed, lambda items: with_progress(items, len(items), "sampling")
     )
-    with output_file(out, force) as temporary:
-        save_curves(temporary, points)
     if as_json:
         about = {"originals": [clip.path for clip in clips], "samples": samples, "seconds": seconds, "seed": seed}
         print_json(_about(codec, split) | about | {"points": [dataclasses.asdict(point) for point in points]})
-        return
-    print(f"{_title(codec, split)}: {len(clips)} originals of {seconds:g} s, {samples} samples for each\n")
-    print_table(["", "top-X", "MKL", "FID", "difference, dB", "distinct indices"], map(_point_cells, points))
+    else:
+        print(f"{_title(codec, split)}: {len(clips)} originals of {seconds:g} s, {samples} samples for each\n")
+        print_table(["", "top-X", "MKL", "FID", "difference, dB", "distinct indices"], map(_point_cells, points))
+    with output_file(out, force) as temporary:
+        save_curves(temporary, points)
     say(str(out))
 
 

@@ -1,9 +1,10 @@
-"""What commands tell: messages and progress on stderr, JSON and tables on stdout."""
+"""What commands tell: messages and progress on stderr, JSON and tables on stdout, and text in files."""
 
 import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
@@ -27,16 +28,24 @@ def print_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     from rich import box
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(box=box.MARKDOWN)
     for place, heading in enumerate(headings):
-        table.add_column(heading, justify="right" if place else "left")
+        table.add_column(Text(heading), justify="right" if place else "left")
     for row in rows:
-        table.add_row(*row)
-    console = Console(width=240, no_color=True, highlight=False)
+        table.add_row(*map(Text, row))  # as they are: brackets in a name are no markup
+    console = Console(width=10_000, no_color=True, highlight=False)  # a row is never broken
     with console.capture() as capture:
         console.print(table)
     print(capture.get().strip())
+
+
+def write_text(path: Path, text: str, force: bool) -> None:
+    """A result in a file, as UTF-8; names of files that cannot be in it are escaped. Raises as `write_file`."""
+    from ..files import write_file
+
+    write_file(path, text.encode("utf-8", "backslashreplace"), force)
 
 
 @contextmanager

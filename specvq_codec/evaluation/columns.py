@@ -32,7 +32,10 @@ class Column:
     def cell(self, row: Row) -> str:
         """The value of a row as it is written; nothing where there is none."""
         value = getattr(row, self.measure)
-        return "" if value is None else self.form.format(value)
+        if value is None:
+            return ""
+        text = self.form.format(value)
+        return text if text.strip("-0.%") else text.lstrip("-")  # no minus before a zero
 
 
 COLUMNS = (

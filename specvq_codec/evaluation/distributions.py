@@ -66,8 +66,10 @@ def kernel_distance(
     Args:
         one: N at least 2.
         other: M at least 2.
-        subsets: of both sets, drawn without replacement, over which it is averaged.
-        subset_size: of each; no more than N and M.
+        subsets: drawn of both sets, each without replacement, over which it is averaged. Which rows they take is
+            decided by the places of rows, so that the order of a set matters a little; sets no larger than a subset are
+            compared once, as a whole.
+        subset_size: rows of a subset; all of the smaller set, if that has fewer.
         degree: of the kernel.
         gamma: of the kernel; 1 / D if not given.
         coef0: of the kernel.

@@ -20,7 +20,7 @@ from ..bitstream.errors import SpecVQError, UsageError
 from ..files import SOUND_SUFFIXES
 from ..training.data import Clip
 
-ALL = "all"  # the domain of recordings that have none, and the name of the section over all domains
+NONE = ""  # the domain of recordings where there are no domains
 OTHER = "other"
 SILENCE = 1.5 / 32768  # nothing but the last bit of 16: measures in proportion to the sound would mean nothing
 
@@ -66,9 +66,7 @@ class SoundFolder:
         paths = [path for path in paths if (folder / path).is_file()]
         folders = {path.parts[0] for path in paths if len(path.parts) > 1}
         for path in paths:
-            domain = ALL if len(folders) < 2 else path.parts[0] if len(path.parts) > 1 else OTHER
-            if domain == ALL and len(folders) > 1:
-                domain += "/"  # a folder of that name is not all
+            domain = NONE if len(folders) < 2 else path.parts[0] if len(path.parts) > 1 else OTHER
             try:
                 with open_sound(folder / path) as sound:
                     length = resampled_length(sound.expected_samples or 0, sound.sample_rate)
@@ -127,9 +125,43 @@ def measurable(
 
 
 def counterpart(folder: Path, path: str) -> Path | None:
-    """The decoded file that belongs to a recording: of the same relative path, but perhaps another suffix."""
+    """The decoded file that belongs to a recording, by its relative path: that of x.flac is x.flac, or else
+    x.flac.wav, or else x.wav, or has another suffix of sound in the place of .wav. None if there is none.
+
+    Raises:
+        UsageError: there are several.
+    """
     exact = folder / path
     if exact.is_file():
         return exact
-    found = sorted(other for other in exact.parent.glob("*") if other.suffix.lower() in SOUND_SUFFIXES)
-    return next((other for other in found if other.stem == exact.stem and other.is_file()), None)
+    beside = exact.parent.iterdir() if exact.parent.is_dir() else ()
+    sounds = sorted(other for other in beside if other.suffix.lower() in SOUND_SUFFIXES and other.is_file())
+    for stem in (exact.name, exact.stem):
+        found = [other for other in sounds if other.stem == stem]
+        if len(found) > 1:
+            raise UsageError(f"{found[0]} and {found[1].name} could both be what became of {path}: remove one.")
+        if found:
+            return found[0]
+    return None
+
+
+def absent(folder: Path, paths: Iterable[str]) -> set[str]:
+    """The recordings, by their relative paths, that have no decoded file in a folder.
+
+    Raises:
+        UsageError: several files could belong to a recording, or one to several recordings.
+    """
+    owners: dict[Path, str] = {}
+    lacking = set()
+    for path in paths:
+        file = counterpart(folder, path)
+        if file is None:
+            lacking.add(path)
+        elif file in owners:
+            raise UsageError(
+                f"{file} could be what became of {owners[file]} or of {path}: "
+                f"name it {Path(path).name}{file.suffix} or {Path(owners[file]).name}{file.suffix}."
+            )
+        else:
+            owners[file] = path
+    return lacking

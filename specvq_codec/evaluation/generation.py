@@ -28,10 +28,10 @@ from ..training.distributed import Processes
 from .caching import VerdictCache
 from .distributions import FEWEST, chance_divergences, divergences, frechet_distance, inception_score, kernel_distance
 from .drawing import Original, Setting, codecs_of, decoded_mels, draw, encoded, original_mel
+from .labels import ALL, labels_of, section_name
 from .metrics import mean_and_error
 from .relevance import Verdict, verdict
 
-ALL = "all"  # the name of the section over all classes
 ORIGINALS, DECODED, OTHERS = "originals", "originals, decoded", "other originals, decoded"
 
 
@@ -66,7 +66,7 @@ class Row:
         name: what sounds they are.
         sounds: how many there are.
         scores: what was measured.
-        weights: name of the bundle that made them; None for originals.
+        weights: label of the bundle that made them (see `labels_of`); None for originals.
         condition: what the sampler was told; None where there is no sampler.
         features: how many of it were features of a video.
         top_k: the number of likeliest indices they were drawn from.
@@ -153,7 +153,7 @@ def sections_of(settings: Sequence[Setting], originals: Sequence[Original], judg
     labels = [original.clip.label for original in originals]
     groups = [(ALL, ordered)]
     for label in sorted(set(labels) - {""}):
-        groups.append((label, [one for one in ordered if labels[one.place] == label]))
+        groups.append((section_name(label), [one for one in ordered if labels[one.place] == label]))
     return [Section(label, len(group), tuple(_rows(settings, group))) for label, group in groups]
 
 
@@ -161,16 +161,17 @@ def _rows(settings: Sequence[Setting], judged: Sequence[Judged]) -> Iterator[Row
     real = Verdict.together(one.real for one in judged)
     yield Row(ORIGINALS, len(judged), _alone(real))
     codecs = codecs_of(settings)
+    bundles = {setting.known.codec.bundle.path: setting.known.codec.bundle for setting in settings}
+    labels = dict(zip(bundles, labels_of(list(bundles.values())), strict=True))
     for place, codec in enumerate(codecs):
-        name = codec.bundle.name
+        name = labels[codec.bundle.path]
         by = f" by {name}" if len(codecs) > 1 else ""
         made = Verdict.together(one.decoded[place] for one in judged)
         yield Row(DECODED + by, len(judged), _compared(real, made), name)
         yield Row(OTHERS + by, len(judged), _by_chance(real, made), name)
-    several = len({setting.known.codec.bundle.name for setting in settings}) > 1
     for place, setting in enumerate(settings):
-        name = setting.known.codec.bundle.name
-        title = f"new, {setting.condition}" + f", by {name}" * several
+        name = labels[setting.known.codec.bundle.path]
+        title = f"new, {setting.condition}" + f", by {name}" * (len(labels) > 1)
         made = Verdict.together(one.drawn[place] for one in judged)
         told = (name, setting.condition, setting.features, setting.top_k)
         yield Row(title, len(made.hidden), _compared(real, made), *told)

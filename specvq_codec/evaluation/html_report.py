@@ -15,7 +15,8 @@ from string import Template
 from .. import spectrogram as spec
 from .columns import COLUMNS, Column, columns_of
 from .exhibits import SECONDS, Excerpt, Exhibit
-from .folder import ALL, LeftOut
+from .folder import NONE, LeftOut
+from .labels import section_name
 from .pictures import spectrogram_png
 from .rate_plot import rate_plot
 from .reconstruction import Row, Section
@@ -118,7 +119,7 @@ def _exhibits(exhibits: Sequence[Exhibit]) -> str:
 
 def _exhibit(exhibit: Exhibit) -> str:
     shown = "".join(_excerpt(exhibit, excerpt) for excerpt in exhibit.excerpts)
-    domain = "" if exhibit.domain == ALL else f"{escape(exhibit.domain)}: "
+    domain = "" if exhibit.domain == NONE else f"{escape(section_name(exhibit.domain))}: "
     return f'<h3>{domain}{escape(exhibit.path)}</h3><div class="excerpts">{shown}</div>'
 
 

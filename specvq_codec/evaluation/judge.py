@@ -13,7 +13,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from ..classifiers import Classifier
-from .distributions import FEWEST, SUBSET_SIZE, SUBSETS, divergences, frechet_distance, kernel_distance
+from .distributions import FEWEST, divergences, frechet_distance, kernel_distance
 from .relevance import Verdict, verdict
 
 WINDOW_FRAMES = 848
@@ -49,8 +49,7 @@ def relevance(originals: Sequence[Verdict], decoded: Sequence[Verdict]) -> Relev
         return Relevance(None, None, None)
     real, made = Verdict.together(originals), Verdict.together(decoded)
     mkl = float(divergences(real.probabilities, made.probabilities).mean())
-    count = len(real.hidden)
-    if count < FEWEST:
+    if len(real.hidden) < FEWEST:
         return Relevance(None, None, mkl)
-    kid, _ = kernel_distance(real.hidden, made.hidden, subsets=SUBSETS if count > SUBSET_SIZE else 1)
+    kid, _ = kernel_distance(real.hidden, made.hidden)
     return Relevance(frechet_distance(real.hidden, made.hidden), kid, mkl)

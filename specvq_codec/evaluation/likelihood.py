@@ -25,7 +25,7 @@ from ..models.transformer import ROWS, Condition, Transformer
 from ..training.data import Clip
 from ..training.tokens import TokenPack
 from .conditioning import Conditioning
-from .folder import ALL
+from .labels import ALL, section_name
 
 UNIFORM, FREQUENCIES = "uniform", "frequencies of each mel row"
 _BATCH = 16  # windows at a time
@@ -79,11 +79,13 @@ def likelihood(
             condition = known.condition(clip, names)
             bits[clip][f"sampler, {kind}"] = bits_of(network, items[clip].to(codec.device), condition)
     sections = []
-    for domain in (ALL, *sorted({clip.domain for clip in clips})):
-        chosen = [clip for clip in clips if domain in (ALL, clip.domain)]
+    groups = {ALL: list(clips)}
+    for domain in sorted({clip.domain for clip in clips}):
+        groups[section_name(domain)] = [clip for clip in clips if clip.domain == domain]
+    for name, chosen in groups.items():
         indices = sum(len(items[clip]) for clip in chosen)
-        means = {name: math.fsum(bits[clip][name] for clip in chosen) / indices for name in bits[chosen[0]]}
-        sections.append(Likelihood(domain, len(chosen), indices, means))
+        means = {row: math.fsum(bits[clip][row] for clip in chosen) / indices for row in bits[chosen[0]]}
+        sections.append(Likelihood(name, len(chosen), indices, means))
     return sections
 
 

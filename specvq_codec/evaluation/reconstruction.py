@@ -31,8 +31,9 @@ from ..bitstream.errors import AudioError, SpecVQError, UsageError
 from ..classifiers import Classifier
 from ..training.data import Clip
 from ..windows import COLUMN_SAMPLES, STEP, mel_chunks
-from .folder import ALL, LeftOut
+from .folder import NONE, LeftOut
 from .judge import judge, relevance
+from .labels import ALL, require_distinct, section_name
 from .metrics import (
     gradient_energy,
     normalised_entropy,
@@ -134,7 +135,7 @@ def evaluate(
 
     Args:
         systems: what to compare.
-        recordings: waveforms (N,) at 22 050 Hz in [-1, 1]. Their order does not matter.
+        recordings: waveforms (N,) at 22 050 Hz in [-1, 1], each of another path. Their order does not matter.
         speech: the domains in which intelligibility and quality of speech are measured, if pystoi and pesq are there.
         classifier: that judges; without one there is no FID, KID and MKL.
         left_out: where recordings are listed that a system could not code.
@@ -144,8 +145,9 @@ def evaluate(
         A section for all recordings, then one for each domain, unless there are no domains.
 
     Raises:
-        UsageError: there is nothing that could be measured.
+        UsageError: there is nothing that could be measured, or two rows have the same name.
     """
+    require_distinct(name for system in systems for name in system.names)
     left_out = [] if left_out is None else left_out
     measured: dict[str, list[_Measured]] = {}
     for clip, waveform in recordings:
@@ -167,11 +169,12 @@ def evaluate(
     if not measured:
         reason = f" ({left_out[0].path}: {left_out[0].reason})" if left_out else ""
         raise UsageError(f"No recording could be measured{reason}: give others.")
-    domains = sorted({result.clip.domain for results in measured.values() for result in results} - {ALL})
-    sections = [_section(ALL, list(measured.items()))]
-    for domain in domains:
-        chosen = [(name, [r for r in results if r.clip.domain == domain]) for name, results in measured.items()]
-        sections.append(_section(domain, chosen))
+    # in one order, since the subsets of KID are drawn by it
+    ordered = [(name, sorted(results, key=lambda one: one.clip.path)) for name, results in measured.items()]
+    sections = [_section(ALL, ordered)]
+    for domain in sorted({result.clip.domain for result in ordered[0][1]} - {NONE}):
+        chosen = [(name, [one for one in results if one.clip.domain == domain]) for name, results in ordered]
+        sections.append(_section(section_name(domain), chosen))
     return sections
 
 

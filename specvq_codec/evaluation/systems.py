@@ -5,7 +5,7 @@ decoded, and k-means without a network.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -24,8 +24,9 @@ from ..devices import pick_device
 from ..training.data import Pack
 from ..weights import Bundle
 from .external import ExternalCodec, external_codec
-from .folder import counterpart, read_sound
+from .folder import absent, counterpart, read_sound
 from .kmeans import PatchCodec, fit_patches, sample_columns
+from .labels import labels_of
 from .neural_codecs import NEURAL_CODECS, neural_codec
 
 GRIFFIN_LIM = "griffin-lim"
@@ -71,8 +72,12 @@ class Decoded:
 class System(Protocol):
     """Something that is compared; it makes one row of the table, or several that share work."""
 
+    @property
+    def names(self) -> list[str]:
+        """What its rows are called."""
+
     def decode(self, recording: Recording) -> Iterator[tuple[str, Decoded]]:
-        """The names of the rows, the same for all recordings, and what they have of one recording.
+        """The names of all rows, in their order, and what they have of one recording.
 
         Raises SpecVQError if this recording cannot be coded, or what was decoded cannot be read.
         """
@@ -90,6 +95,11 @@ class BundleSystem:
     label: str
     codecs: dict[str, Codec]
 
+    @property
+    def names(self) -> list[str]:
+        """One for each vocoder."""
+        return [f"{self.label}, {name}" for name in self.codecs]
+
     def decode(self, recording: Recording) -> Iterator[tuple[str, Decoded]]:
         """A row for each vocoder; see `System`."""
         codec = next(iter(self.codecs.values()))
@@ -101,10 +111,10 @@ class BundleSystem:
         decode_seconds = time.perf_counter() - encoded
         indices = torch.from_numpy(codes.indices).flatten().long()
         counts = torch.bincount(indices, minlength=codec.model.codebook_size)[None]
-        for name, vocoder in self.codecs.items():
+        for name, vocoder in zip(self.names, self.codecs.values(), strict=True):
             sound, seconds = _vocoded(vocoder, spectrogram, len(recording.waveform))
             times = (encoded - start, decode_seconds + seconds)
-            yield f"{self.label}, {name}", Decoded(sound, spectrogram, 8.0 * len(data), counts, *times)
+            yield name, Decoded(sound, spectrogram, 8.0 * len(data), counts, *times)
 
 
 @dataclass(frozen=True)
@@ -114,10 +124,15 @@ class VocoderSystem:
     label: str
     codec: Codec
 
+    @property
+    def names(self) -> list[str]:
+        """The one."""
+        return [f"{self.label} on the original spectrogram"]
+
     def decode(self, recording: Recording) -> Iterator[tuple[str, Decoded]]:
         """One row; see `System`."""
         sound, seconds = _vocoded(self.codec, recording.mel, len(recording.waveform))
-        yield f"{self.label} on the original spectrogram", Decoded(sound, decode_seconds=seconds)
+        yield self.names[0], Decoded(sound, decode_seconds=seconds)
 
 
 @dataclass(frozen=True)
@@ -125,6 +140,11 @@ class ExternalSystem:
     """A codec that others made."""
 
     codec: ExternalCodec
+
+    @property
+    def names(self) -> list[str]:
+        """The one."""
+        return [self.codec.name]
 
     def decode(self, recording: Recording) -> Iterator[tuple[str, Decoded]]:
         """One row; see `System`."""
@@ -135,7 +155,7 @@ class ExternalSystem:
 
 @dataclass(frozen=True)
 class DecodedSystem:
-    """Sound that something else decoded: a folder of files with the recordings' relative paths, whatever their suffix.
+    """Sound that something else decoded: a folder of files with the recordings' relative paths; see `counterpart`.
 
     Attributes:
         label: what its row is called.
@@ -147,9 +167,14 @@ class DecodedSystem:
     folder: Path
     bits_per_second: float | None = None
 
-    def has(self, path: str) -> bool:
-        """Whether there is a file for the recording of that path."""
-        return counterpart(self.folder, path) is not None
+    @property
+    def names(self) -> list[str]:
+        """The one."""
+        return [self.label]
+
+    def lacks(self, paths: Iterable[str]) -> set[str]:
+        """The recordings that have no file; UsageError where it is not clear which file belongs to which."""
+        return absent(self.folder, paths)
 
     def decode(self, recording: Recording) -> Iterator[tuple[str, Decoded]]:
         """One row; see `System`."""
@@ -171,6 +196,11 @@ class PatchSystem:
     label: str
     codec: PatchCodec
 
+    @property
+    def names(self) -> list[str]:
+        """The one."""
+        return [self.label]
+
     def decode(self, recording: Recording) -> Iterator[tuple[str, Decoded]]:
         """One row; see `System`."""
         size = self.codec.codewords.shape[1]
@@ -185,7 +215,7 @@ def bundle_systems(bundles: Sequence[Bundle], device: str, vocoder: str | None =
     """Bundles with their vocoders, then the vocoders alone; Griffin-Lim, which is the same for all, once.
 
     Args:
-        bundles: the bundles; those with the same name are told apart by their fingerprints.
+        bundles: the bundles; those with the same name are told apart by `labels_of`.
         device: as for `Codec`.
         vocoder: "melgan", "griffin-lim" or "auto", as for `Codec`, or None for all that a bundle has.
 
@@ -193,12 +223,9 @@ def bundle_systems(bundles: Sequence[Bundle], device: str, vocoder: str | None =
         WeightsError: a bundle is damaged, or has no such vocoder.
         UsageError: there is no such device or vocoder.
     """
-    names = [bundle.name for bundle in bundles]
     systems: list[System] = []
     vocoders: dict[str, Codec] = {}
-    for bundle in bundles:
-        same = names.count(bundle.name) > 1
-        label = f"{bundle.name} ({bundle.fingerprint.hex()[:8]})" if same else bundle.name
+    for bundle, label in zip(bundles, labels_of(bundles), strict=True):
         chosen = _vocoder_names(bundle) if vocoder is None else [vocoder]
         codecs = [Codec(bundle, device, name) for name in chosen]
         named = {GRIFFIN_LIM if codec.vocoder is None else "melgan": codec for codec in codecs}

@@ -17,8 +17,8 @@ from ..bitstream.errors import UsageError
 from ..classifiers import Classifier
 from ..training.data import Clip
 from .classification import classification_metrics
-from .folder import ALL
 from .judge import SHORTEST_FRAMES, judge
+from .labels import ALL, section_name
 
 METRICS = ("accuracy", "accuracy_5", "mAP", "mAUC")  # d', which only says mAUC again, can be infinite
 
@@ -74,7 +74,7 @@ def sections_of(clips: Sequence[Clip], labels: Sequence[str], probabilities: Ten
     sections = [_section(ALL, targets, probabilities)]
     for domain in domains if len(domains) > 1 else ():
         places = torch.tensor([place for place, clip in enumerate(clips) if clip.domain == domain])
-        sections.append(_section(domain, targets[places], probabilities[places]))
+        sections.append(_section(section_name(domain), targets[places], probabilities[places]))
     return sections
 
 

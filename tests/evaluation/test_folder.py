@@ -1,13 +1,12 @@
 """Plain folders of sound: what can be measured of them."""
 
 import pytest
-import soundfile
 import torch
 from sound_folders import RATE, write_sounds
 from tiny import sound
 
 from specvq_codec import UsageError
-from specvq_codec.evaluation.folder import SoundFolder, counterpart, measurable
+from specvq_codec.evaluation.folder import SoundFolder, absent, counterpart, measurable
 from specvq_codec.training.data import Clip
 
 
@@ -24,14 +23,7 @@ def test_domains_are_the_sub_folders(folder):
 
 
 def test_one_sub_folder_is_no_domain(folder):
-    assert {clip.domain for clip in SoundFolder(folder / "speech", RATE).clips} == {"all"}
-
-
-def test_a_sub_folder_called_all_is_not_everything(tmp_path):
-    for name in ("all", "some"):
-        (tmp_path / name).mkdir()
-        soundfile.write(tmp_path / name / "a.wav", sound(0.1), RATE)
-    assert [clip.domain for clip in SoundFolder(tmp_path, RATE).clips] == ["all/", "some"]
+    assert {clip.domain for clip in SoundFolder(folder / "speech", RATE).clips} == {""}
 
 
 def test_lengths_are_what_headers_announce(folder):
@@ -87,8 +79,20 @@ def test_without_any_sound(tmp_path, make):
 
 def test_counterparts_may_have_another_suffix(folder, tmp_path):
     (tmp_path / "speech").mkdir()
-    for name in ("a.txt", "a.flac", "a.b.wav"):
+    for name in ("a.txt", "a.flac", "a.b.wav", "c.wav", "c.flac.wav", "d.wav", "d.ogg", "e.mp3.wav", "e.mp3.flac"):
         (tmp_path / "speech" / name).touch()
     assert counterpart(tmp_path, "speech/a.wav") == tmp_path / "speech" / "a.flac"
     assert counterpart(tmp_path, "speech/a.b.wav") == tmp_path / "speech" / "a.b.wav"
+    assert counterpart(tmp_path, "speech/c.flac") == tmp_path / "speech" / "c.flac.wav"
     assert counterpart(tmp_path, "speech/b.wav") is None and counterpart(tmp_path, "birds/a.wav") is None
+    for path in ("speech/d.flac", "speech/e.mp3"):
+        with pytest.raises(UsageError, match=f"could both be what became of {path}: remove one"):
+            counterpart(tmp_path, path)
+
+
+def test_a_decoded_file_belongs_to_one_recording(tmp_path):
+    for name in ("a.wav", "b.wav"):
+        (tmp_path / name).touch()
+    assert absent(tmp_path, ["a.flac", "b.wav", "c.wav"]) == {"c.wav"}
+    with pytest.raises(UsageError, match=r"of a\.flac or of a\.mp3: name it a\.mp3\.wav or a\.flac\.wav"):
+        absent(tmp_path, ["a.flac", "a.mp3"])

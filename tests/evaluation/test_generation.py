@@ -1,5 +1,7 @@
 """The paper's tables, on a tiny pack: what stands in which row, and that it is what it is said to be."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from judging import tiny_classifier
@@ -156,6 +158,18 @@ def test_samplers_of_several_numbers_of_features(make, cache):
     assert [one.condition for one in settings_of(known, (8,), features=(0, 4))] == ["4 features", "no condition"]
     with pytest.raises(UsageError, match=r"5 features: .* told 1 feature, or 4 features, or no condition"):
         settings_of(known, (8,), features=(0, 5))
+
+
+def test_samplers_and_classes_of_one_name_are_told_apart(make, cache):
+    known = [make("twin", feature_frames=frames, feature_depth=7) for frames in (1, 4)]
+    settings = settings_of(known, (8,))
+    originals = originals_of(settings, limit=3)
+    judged = judge(settings, originals, cache, samples=1)
+    originals[0] = replace(originals[0], clip=replace(originals[0].clip, label="all"))
+    total, *classes = sections_of(settings, originals, judged)
+    one, other = (row.weights for row in total.rows[-2:])
+    assert one != other and f"by {one}" in total.rows[-2].name and f"by {other}" in total.rows[-1].name
+    assert (total.label, total.originals) == ("all", 3) and ("all/", 1) in [(c.label, c.originals) for c in classes]
 
 
 def test_class_and_features(make):

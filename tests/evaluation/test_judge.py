@@ -1,13 +1,14 @@
 """What a classifier tells of decoded recordings, in windows of ten seconds."""
 
 import math
+from functools import partial
 
 import pytest
 import torch
 from judging import tiny_classifier
 from tiny import sound
 
-from specvq_codec.evaluation.distributions import FEWEST
+from specvq_codec.evaluation.distributions import FEWEST, kernel_distance
 from specvq_codec.evaluation.judge import judge, relevance
 from specvq_codec.evaluation.metrics import waveform_mel
 from specvq_codec.evaluation.reconstruction import evaluate
@@ -36,11 +37,12 @@ class Noisy:
 
     def __init__(self, *levels):
         self.levels = levels
+        self.names = [f"noise {level}" for level in levels]
 
     def decode(self, recording):
         noise = torch.randn(recording.waveform.shape, generator=torch.Generator().manual_seed(1))
-        for level in self.levels:
-            yield f"noise {level}", Decoded(recording.waveform + level * noise)
+        for name, level in zip(self.names, self.levels, strict=True):
+            yield name, Decoded(recording.waveform + level * noise)
 
 
 @pytest.mark.parametrize(
@@ -65,6 +67,13 @@ def test_a_set_against_itself_and_more_and_more_noise(classifier, recordings):
     for measure in ("fid", "kid", "mkl"):
         values = [getattr(row, measure) for row in rows]
         assert values == sorted(set(values)), measure
+
+
+def test_the_order_of_recordings_does_not_matter(classifier, recordings, monkeypatch):
+    some = partial(kernel_distance, subsets=5, subset_size=10)  # so that KID is of random subsets
+    monkeypatch.setattr("specvq_codec.evaluation.judge.kernel_distance", some)
+    rows = [evaluate([Noisy(0.01)], order, classifier=classifier)[0].rows for order in (recordings, recordings[::-1])]
+    assert rows[0] == rows[1] and rows[0][0].kid != 0
 
 
 def test_too_few_windows_for_sets(classifier, recordings):

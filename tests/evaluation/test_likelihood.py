@@ -101,6 +101,14 @@ def test_rows_and_domains(known, tokens):
     assert music.bits["sampler, class"] != pytest.approx(music.bits["sampler, no condition"], rel=1e-3)
 
 
+def test_a_domain_called_all_is_not_everything(codec, tmp_path):
+    folder = write_pack(tmp_path / "pack", [("test", "all", 0.9, "bell"), ("test", "sound", 0.5, "dog")])
+    tokenize(folder, codec.bundle, CPU)
+    tokens = TokenPack(folder, "test", codec.bundle, 6)
+    sections = likelihood(Conditioning(codec, tokens.pack), tokens)
+    assert [(one.domain, one.recordings) for one in sections] == [("all", 2), ("all/", 1), ("sound", 1)]
+
+
 def test_a_class_that_the_sampler_does_not_know_is_not_told(known):
     bell, _, dog, unheard = known.pack.clips
     assert list(known.kinds()) == ["no condition", "class"]

@@ -39,6 +39,7 @@ class Made:
     """A system whose only row is what a function makes of a waveform and its spectrogram."""
 
     make: object
+    names = ("made",)
 
     def decode(self, recording):
         yield "made", self.make(recording.waveform, recording.mel)
@@ -172,8 +173,32 @@ def test_one_vocoder_of_several(measured):
 
 def test_bundles_of_one_name_are_told_apart(measured, tmp_path):
     twin = write_tiny_bundle(tmp_path / "tiny", seed=2)
-    labels = [system.label for system in bundle_systems([measured[0][0], twin], "cpu", "griffin-lim")[:2]]
-    assert labels == [f"tiny ({bundle.fingerprint.hex()[:8]})" for bundle in (measured[0][0], twin)]
+    systems = bundle_systems([measured[0][0], twin], "cpu", "griffin-lim")
+    marks = [bundle.fingerprint.hex()[:8] for bundle in (measured[0][0], twin)]
+    assert [name for system in systems[:2] for name in system.names] == [
+        f"tiny ({mark}), griffin-lim" for mark in marks
+    ]
+    recordings = measured[2][:1]
+    rows = [row.name for row in evaluate(systems, recordings)[0].rows]
+    assert rows == [name for system in systems for name in system.names]
+
+
+def test_rows_of_one_name_are_refused(recordings):
+    class Unheard(Made):
+        def decode(self, recording):
+            raise AssertionError("nothing should be measured")
+
+    with pytest.raises(UsageError, match="'made': leave one out, or give it another name"):
+        evaluate([Unheard(Decoded), Unheard(Decoded)], recordings)
+
+
+def test_a_domain_called_all_is_not_everything(recordings):
+    renamed = [
+        (dataclasses.replace(clip, domain="all" if clip.domain == "music" else ""), waveform)
+        for clip, waveform in recordings
+    ]
+    sections = evaluate([Made(Decoded)], renamed)
+    assert [(section.domain, section.recordings) for section in sections] == [("all", 5), ("all/", 1)]
 
 
 def test_too_little_sound_for_the_codebooks(tmp_path):

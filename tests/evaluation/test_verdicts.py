@@ -48,5 +48,11 @@ def test_sections():
     assert sound.metrics["accuracy"] == pytest.approx(2 / 3)
 
 
+def test_a_domain_called_all_is_not_everything():
+    clips = [clip("dog", "all"), clip("rain")]
+    sections = sections_of(clips, LABELS, torch.rand(2, 3).double())
+    assert [(section.domain, section.recordings) for section in sections] == [("all", 2), ("all/", 1), ("sound", 1)]
+
+
 def test_one_domain_has_one_section():
     assert len(sections_of([clip("dog"), clip("rain")], LABELS, torch.rand(2, 3).double())) == 1
