@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from .bitstream.errors import UsageError
+from .models.step_graph import quickest_step
 from .models.transformer import ROWS, Condition, Transformer
 
 Progress = Callable[[int, int], None]  # columns that are there, columns that are wanted
@@ -95,6 +96,7 @@ def generate(
     total = -(-length // ROWS)
     drawn = _random_numbers(sampling.seed, batch, length - given).to(prime.device)
     cache, logits = network.begin(condition, batch)
+    step = quickest_step(network, cache, batch)
     start = 0  # of the window, in columns
     seen = 0  # indices in the cache reach to here
     for place in range(given, length):
@@ -103,7 +105,7 @@ def generate(
             start, seen = wanted, wanted * ROWS
             cache.length = network.config.condition_length
         if place > seen:
-            logits = network.step(sequence[:, seen:place], cache)
+            logits = step(sequence[:, seen:place], cache)
             seen = place
         sequence[:, place] = _draw(probabilities(logits, sampling), drawn[:, place - given])
         if progress and (place + 1) % ROWS == 0:

@@ -16,6 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .cache import Cache, PlacedRow
+
 ROWS = 5  # indices in a column
 
 
@@ -72,27 +74,6 @@ class Condition:
     has_classes: Tensor | None = None
 
 
-class Cache:
-    """Keys and values of the rows that a network has seen, in memory for a whole window; made by `Transformer.begin`.
-
-    Attributes:
-        length: rows that are kept; lowering it forgets the rows after it.
-    """
-
-    def __init__(self, config: TransformerConfig, batch: int, like: Tensor) -> None:
-        rows, depth = config.condition_length + config.window, config.n_embd // config.n_head
-        self._kept = like.new_empty(config.n_layer, 2, batch, config.n_head, rows, depth)
-        self.length = 0
-
-    def extended(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
-        """All keys and values of a layer, the new ones (B, heads, t, depth) put after the first `length` rows."""
-        end = self.length + key.shape[2]
-        keys, values = self._kept[layer]
-        keys[:, :, self.length : end] = key
-        values[:, :, self.length : end] = value
-        return keys[:, :, :end], values[:, :, :end]
-
-
 class Attention(nn.Module):
     """Causal self-attention with several heads: (B, t, n_embd) -> the same."""
 
@@ -108,16 +89,13 @@ class Attention(nn.Module):
         """Queries, keys and values, each (B, t, n_embd)."""
         return self.query(x), self.key(x), self.value(x)
 
-    def forward(self, x: Tensor, cache: Cache | None, layer: int) -> Tensor:
+    def forward(self, x: Tensor, cache: Cache | PlacedRow | None, layer: int) -> Tensor:
         heads = (part.unflatten(2, (self.n_head, -1)) for part in self.projected(x))
         q, k, v = (part.transpose(1, 2) for part in heads)  # (B, heads, t, depth)
         if cache is None:
             mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True)
         else:
-            k, v = cache.extended(layer, k, v)
-            mask = None  # one row sees all
-            if x.shape[1] > 1:
-                mask = torch.ones(q.shape[2], k.shape[2], dtype=torch.bool, device=x.device).tril(cache.length)
+            k, v, mask = cache.extended(layer, k, v)
             mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
         return self.proj(mixed.transpose(1, 2).flatten(2))
 
@@ -134,7 +112,7 @@ class Block(nn.Module):
         self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
         self.drop = nn.Dropout(config.dropout)
 
-    def forward(self, x: Tensor, cache: Cache | None, layer: int) -> Tensor:
+    def forward(self, x: Tensor, cache: Cache | PlacedRow | None, layer: int) -> Tensor:
         x = x + self.drop(self.attn(self.ln1(x), cache, layer))
         return x + self.drop(self.mlp(self.ln2(x)))
 
@@ -209,7 +187,10 @@ class Transformer(nn.Module):
         Raises ValueError if the condition is not one of this network.
         """
         rows = self._condition_rows(condition, batch)
-        cache = Cache(self.config, batch, rows)
+        config = self.config
+        cache = Cache(
+            (config.n_layer, batch, config.n_head, self.pos_emb.shape[1], config.n_embd // config.n_head), rows
+        )
         return cache, self._run(rows, cache)[:, -1]
 
     @torch.no_grad()
@@ -219,6 +200,18 @@ class Transformer(nn.Module):
         Raises ValueError if the window is full.
         """
         return self._run(self.tok_emb(indices), cache)[:, -1]
+
+    @torch.no_grad()
+    def step_at(self, indices: Tensor, row: PlacedRow) -> Tensor:
+        """`step` for one index of each sequence, (B, 1), with the same operations on the same memory at every place.
+
+        What comes before it is in the cache that `row` belongs to; the length of the cache stays as it is.
+        """
+        row.see()
+        x = self.tok_emb(indices) + self.pos_emb[:, row.place]
+        for layer, block in enumerate(self.blocks):
+            x = block(x, row, layer)
+        return self.head(self.ln_f(x))[:, -1]
 
     def _run(self, x: Tensor, cache: Cache | None) -> Tensor:
         """Embedded rows (B, t, n_embd) -> logits, of all rows without a cache, of the last one with it."""
