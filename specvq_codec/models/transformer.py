@@ -85,19 +85,20 @@ class Attention(nn.Module):
         self.value = nn.Linear(config.n_embd, config.n_embd)
         self.proj = nn.Linear(config.n_embd, config.n_embd)
 
-    def projected(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Queries, keys and values, each (B, t, n_embd)."""
-        return self.query(x), self.key(x), self.value(x)
-
     def forward(self, x: Tensor, cache: Cache | PlacedRow | None, layer: int) -> Tensor:
-        heads = (part.unflatten(2, (self.n_head, -1)) for part in self.projected(x))
-        q, k, v = (part.transpose(1, 2) for part in heads)  # (B, heads, t, depth)
-        if cache is None:
-            mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True)
-        else:
-            k, v, mask = cache.extended(layer, k, v)
-            mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
-        return self.proj(mixed.transpose(1, 2).flatten(2))
+        parts = (part.unflatten(2, (self.n_head, -1)) for part in (self.query(x), self.key(x), self.value(x)))
+        q, k, v = (part.transpose(1, 2) for part in parts)  # (B, heads, t, depth)
+        return self.proj(attended(q, k, v, cache, layer))
+
+
+def attended(q: Tensor, k: Tensor, v: Tensor, cache: Cache | PlacedRow | None, layer: int) -> Tensor:
+    """What rows find in those before them, of queries, keys and values (B, heads, t, depth): (B, t, n_embd)."""
+    if cache is None:
+        mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+    else:
+        k, v, mask = cache.extended(layer, k, v)
+        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+    return mixed.transpose(1, 2).flatten(2)
 
 
 class Block(nn.Module):
