@@ -75,6 +75,17 @@ def test_steps_by_a_graph_are_steps(network):
     assert len(counted) == 4 + 19 + 2  # single indices alone
 
 
+@torch.inference_mode()
+def test_rounding_of_bfloat16_is_no_error(network):
+    network = network.bfloat16()
+    cache, _ = network.begin(CONDITION, 3)
+    step = StepGraph(network, cache, 3, recorded)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for place in range(3):
+            assert step(TOKENS[:, place : place + 1], cache).dtype == torch.bfloat16
+
+
 @pytest.mark.parametrize(
     "failure, reason", [("wrong", "computes something else"), ("nan", "computes something else"), ("error", "made")]
 )
@@ -83,7 +94,7 @@ def test_without_a_graph_that_is_right_steps_go_on(network, failure, reason):
         if failure == "error":
             raise RuntimeError("operation not permitted")
         replay, result = recorded(work)
-        return lambda: (replay(), result.mul_(1.1 if failure == "wrong" else torch.nan)), result
+        return lambda: (replay(), result.mul_(1.2 if failure == "wrong" else torch.nan)), result
 
     with pytest.warns(UserWarning, match=f"{reason}.*without it"):
         check_sequence(network, capture)
