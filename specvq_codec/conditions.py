@@ -59,7 +59,9 @@ def _load(path: Path) -> Features:
         reason = (error.strerror or str(error)).lower()
         raise SpecVQError(f"{path} cannot be read ({reason}): give a file of features.") from error
     except (ValueError, EOFError, BadZipFile, SpecVQError) as error:
-        raise SpecVQError(f"{path} holds no features ({error}): give an .npy, .npz or .pkl file of them.") from error
+        # NumPy takes whatever it does not know for a pickle, and tells how to load it nevertheless
+        reason = "it is of another format, or holds objects" if "pickle" in str(error) else str(error)
+        raise SpecVQError(f"{path} holds no features ({reason}): give an .npy, .npz or .pkl file of them.") from error
     if array.ndim != 2 or 0 in array.shape or array.dtype.kind not in "fiu":
         raise SpecVQError(f"{path} must hold numbers of shape (frames, depth), not {array.dtype}{array.shape}.")
     features = array.astype(np.float32)

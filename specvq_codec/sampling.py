@@ -46,7 +46,8 @@ class Sampling:
 
 def probabilities(logits: Tensor, sampling: Sampling) -> Tensor:
     """Probabilities that indices are drawn with: (B, K) -> (B, K), float64, zero for those that cannot be drawn."""
-    scaled = logits.double() / sampling.temperature  # float64: what is drawn shall not depend on how it is summed up
+    scaled = logits.double()  # float64: what is drawn shall not depend on how it is summed up
+    scaled = (scaled - scaled.amax(1, keepdim=True)) / sampling.temperature  # all finite or -inf, however cold
     count = sampling.top_k or max(1, logits.shape[1] // 2)
     if count < logits.shape[1]:
         least = scaled.topk(count).values[:, -1:]

@@ -126,6 +126,15 @@ def test_nucleus():
         assert chances[1] / chances[kept[-1]] == pytest.approx(logits[0, 1].exp() / logits[0, kept[-1]].exp())
 
 
+@pytest.mark.parametrize("temperature", [5e-324, 1e-30, 1.0])
+def test_the_coldest_temperature_takes_the_likeliest(temperature):
+    logits = torch.tensor([[-50.0, 100.0, 0.0, 99.0], [-3.0, -torch.inf, -1.0, -400.0]])
+    chances = probabilities(logits, Sampling(4, temperature))
+    assert chances.isfinite().all() and chances.argmax(1).tolist() == [1, 2]
+    if temperature < 1.0:
+        assert torch.equal(chances.sum(1), chances.amax(1))
+
+
 def test_temperature_flattens():
     cold, warm, hot = (probabilities(LOGITS, Sampling(8, temperature=t))[0] for t in (0.01, 1.0, 100.0))
     assert cold[[1, 3]].sum() > 0.999 and warm.max() > hot.max() > 1 / 8 and hot.min() > 0.11
