@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+_ALIGNED = 16  # numbers
+
 
 class Cache:
     """Memory for a whole window; made by `Transformer.begin`.
@@ -52,18 +54,19 @@ class PlacedRow:
     """
 
     def __init__(self, cache: Cache) -> None:
-        self._kept = cache.kept
-        self.place = torch.zeros(1, dtype=torch.int64, device=cache.kept.device)
-        self._numbers = torch.arange(cache.rows, device=cache.kept.device)
-        self._seen = torch.zeros(1, cache.rows, dtype=torch.bool, device=cache.kept.device)
+        self._kept = kept = cache.kept
+        self.place = torch.zeros(1, dtype=torch.int64, device=kept.device)
+        self._numbers = torch.arange(cache.rows, device=kept.device)
+        # What attention adds to its scores, and aligned, so that no layer has to make such a mask of another.
+        self._added = kept.new_zeros(1, -(-cache.rows // _ALIGNED) * _ALIGNED)[:, : cache.rows]
 
     def see(self) -> None:
         """Find out which rows are seen, once for all layers."""
-        torch.le(self._numbers[None], self.place, out=self._seen)
+        self._added.zero_().masked_fill_(self._numbers > self.place, -torch.inf)
 
     def extended(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """All keys and values, the new ones (B, heads, 1, depth) in their place, and which are seen: (1, rows)."""
+        """All keys and values, the new ones (B, heads, 1, depth) in their place, and a mask to add: (1, rows)."""
         keys, values = self._kept[layer]
         keys.index_copy_(2, self.place, key)
         values.index_copy_(2, self.place, value)
-        return keys, values, self._seen
+        return keys, values, self._added
