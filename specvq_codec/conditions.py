@@ -143,8 +143,8 @@ def condition_for(
         device: where the tensors are to be.
 
     Raises:
-        UsageError: the sampler takes no such condition, needs one that is not given, or the class or the depth of the
-            features are not those that it knows.
+        UsageError: the sampler takes no such condition, needs one that is not given, or the class or the features are
+            not such as it knows.
     """
     needed = not config.optional
     if config.feature_frames == 0 and features is not None:
@@ -157,6 +157,9 @@ def condition_for(
         raise UsageError(f"This sampler needs a class: give one of {config.num_classes}, such as {labels[0]}.")
     rows = classes = None
     if features is not None:
+        features = np.asarray(features, dtype=np.float32)
+        if features.ndim != 2 or not len(features) or not np.isfinite(features).all():
+            raise UsageError(f"Features must be finite numbers (frames, depth), not of the shape {features.shape}.")
         if features.shape[1] != config.feature_depth:
             raise UsageError(
                 f"The features have {features.shape[1]} numbers a frame, and the sampler takes {config.feature_depth}: "

@@ -153,6 +153,9 @@ def test_conditions_may_be_left_out_where_the_sampler_allows_it():
         (FEATURES, {}, "needs features of 7 numbers a frame"),
         ({"num_classes": 5}, {}, "needs a class: give one of 5, such as baby"),
         (FEATURES, {"features": FRAMES[:, :6]}, "have 6 numbers a frame, and the sampler takes 7"),
+        (FEATURES, {"features": FRAMES[0]}, r"\(frames, depth\), not of the shape \(7,\)"),
+        (FEATURES, {"features": FRAMES[:0]}, "must be finite numbers"),
+        (FEATURES, {"features": FRAMES * np.nan}, "must be finite numbers"),
         ({"num_classes": 5}, {"label": "dgo"}, "did you mean dog"),
     ],
 )
