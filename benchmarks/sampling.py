@@ -1,11 +1,11 @@
 """How long the sampler of the reference's full size takes for one window of indices, ten seconds of sound.
 
-    python benchmarks/sampling.py [--threads 2] [--device cpu] [--uncached-tokens 265] [--batches 8 32]
+    python benchmarks/sampling.py [--threads 2] [--device cpu] [--uncached-tokens 265] [--passes 3] [--batches 8 32]
 
 Random weights: 24 layers, 16 heads, 1024 wide, after nothing and after 212 features of a video. Side by side are the
 key/value cache in each precision that pays on the device, and the same network without a cache, which runs over all
-that is there for every index, as the reference samples. The limit is how long reading all weights once an index takes
-at the memory's speed, measured in the same run.
+that is there for every index, as the reference samples. With the cache, seconds are the median of several passes. The
+limit is how long reading all weights once an index takes at the memory's speed, measured in the same run.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import argparse
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -77,27 +78,32 @@ def step_in_the_middle(network: Transformer, batch: int, device: torch.device) -
 
 
 @torch.inference_mode()
-def one_sequence(network: Transformer, condition: Condition | None, device: torch.device) -> tuple[float, float]:
-    """Seconds for a window with the cache, and those of them that the condition takes."""
+def one_sequence(
+    network: Transformer, condition: Condition | None, passes: int, device: torch.device
+) -> tuple[list[float], float]:
+    """Seconds for a window with the cache, of every pass, and those of them that the condition takes."""
     nothing = torch.zeros(1, 0, dtype=torch.int64, device=device)
     generate(network, nothing, 3, Sampling(), condition)
     begin = min(seconds(lambda: network.begin(condition, 1), device) for _ in range(2))
-    return seconds(lambda: generate(network, nothing, network.config.window, Sampling(), condition), device), begin
+    window = network.config.window
+    work = partial(generate, network, nothing, window, Sampling(), condition)
+    return [seconds(work, device) for _ in range(passes)], begin
 
 
-def compare(config: TransformerConfig, places: int, device: torch.device, speed: float) -> list[list[str]]:
+def compare(config: TransformerConfig, places: int, passes: int, device: torch.device, speed: float) -> list[list[str]]:
     """Rows of the table for one kind of condition: without the cache, and with it in each precision."""
     frames, window = config.feature_frames, config.window
     condition = Condition(torch.randn(1, frames, config.feature_depth, device=device)) if frames else None
     what = f"{frames} features" if frames else "nothing"
     slow = uncached(random_network(config, "float32", device), condition, places, device)
-    rows = [[f"{what}: no cache, float32", f"{slow:.1f}", f"{1e3 * slow / window:.1f}", "", "", "1"]]
+    rows = [[f"{what}: no cache, float32", f"{slow:.1f}", "", f"{1e3 * slow / window:.1f}", "", "", "1"]]
     weights = config.n_layer * 12 * config.n_embd**2 + config.codebook_size * config.n_embd
     for precision in PRECISIONS[device.type]:
-        total, begin = one_sequence(random_network(config, precision, device), condition, device)
+        times, begin = one_sequence(random_network(config, precision, device), condition, passes, device)
+        total = float(np.median(times))
         limit = window * weights * BYTES[precision] / speed
-        numbers = f"{total:.1f}", f"{1e3 * total / window:.1f}", f"{begin:.2f}", f"{limit:.1f}", f"{slow / total:.1f}"
-        rows.append([f"{what}: cache, {precision}", *numbers])
+        spent = f"{total:.2f}", f"{min(times):.2f} to {max(times):.2f}", f"{1e3 * total / window:.1f}", f"{begin:.2f}"
+        rows.append([f"{what}: cache, {precision}", *spent, f"{limit:.1f}", f"{slow / total:.1f}"])
     return rows
 
 
@@ -121,6 +127,7 @@ def main() -> None:
     parser.add_argument(
         "--uncached-tokens", type=int, default=265, help="time only so many passes without the cache, evenly spaced"
     )
+    parser.add_argument("--passes", type=int, default=3, help="how often each is timed with the cache")
     parser.add_argument("--batches", type=int, nargs="*", default=[8, 32])
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -132,11 +139,9 @@ def main() -> None:
     print(f"{name}, torch {torch.__version__}; memory is read at {speed / 1e9:.1f} GB/s; {TARGETS}")
     print(f"without the cache, {places} of {config.window} passes were timed, and the others interpolated")
     featured = replace(config, feature_frames=212, feature_depth=2048)
-    rows = [row for kind in (config, featured) for row in compare(kind, places, device, speed)]
-    print_table(
-        ["265 indices after", "seconds", "ms an index", "seconds before the first", "limit, seconds", "times less"],
-        rows,
-    )
+    rows = [row for kind in (config, featured) for row in compare(kind, places, options.passes, device, speed)]
+    headings = ["seconds", "least to most", "ms an index", "seconds before the first", "limit, seconds", "times less"]
+    print_table(["265 indices after", *headings], rows)
     if options.batches:
         print("several at once after nothing, from steps in the middle of the window")
         print_table(["", "batch", "ms a step", "clips a second"], several_at_once(config, options.batches, device))
