@@ -134,10 +134,11 @@ def counterpart(folder: Path, path: str) -> Path | None:
     exact = folder / path
     if exact.is_file():
         return exact
+    stems = exact.name, exact.stem
     beside = exact.parent.iterdir() if exact.parent.is_dir() else ()
-    sounds = sorted(other for other in beside if other.suffix.lower() in SOUND_SUFFIXES and other.is_file())
-    for stem in (exact.name, exact.stem):
-        found = [other for other in sounds if other.stem == stem]
+    named = [other for other in beside if other.stem in stems and other.suffix.lower() in SOUND_SUFFIXES]
+    for stem in stems:
+        found = sorted(other for other in named if other.stem == stem and other.is_file())
         if len(found) > 1:
             raise UsageError(f"{found[0]} and {found[1].name} could both be what became of {path}: remove one.")
         if found:
