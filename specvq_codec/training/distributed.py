@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +15,10 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 T = TypeVar("T")
+
+# Seconds for gloo's threads to let go of Python objects (contexts of backward passes), for which they need the
+# interpreter's lock: one that still waits for it when the interpreter ends aborts the process.
+_FAREWELL = 0.5
 
 
 @dataclass(frozen=True)
@@ -72,6 +77,7 @@ def joined(device: torch.device) -> Iterator[Processes]:
         yield Processes(dist.get_rank(), dist.get_world_size())
     finally:
         dist.destroy_process_group()
+        time.sleep(_FAREWELL)
 
 
 def sum_over_processes(tensor: Tensor) -> Tensor:
