@@ -247,7 +247,7 @@ class Codec:
         nucleus: float = 1.0,
         seed: int = 0,
         features: Features | None = None,
-        label: str | None = None,
+        label: str | int | None = None,
         progress: Progress | None = None,
     ) -> Codes:
         """Continue a sound with the bundle's sampler; `continuations` makes several at once.
@@ -260,7 +260,7 @@ class Codec:
             nucleus: draw only from the likeliest indices that together have this probability.
             seed: of the random numbers: the same one gives the same sound.
             features: (T, D) of a video, for a sampler that takes such (see `load_features`).
-            label: of a class, for a sampler that knows classes.
+            label: of a class, or its number, for a sampler that knows classes.
             progress: told after every column how many there are, and how many there will be.
 
         Returns:
@@ -282,7 +282,7 @@ class Codec:
         nucleus: float = 1.0,
         seed: int = 0,
         features: Features | None = None,
-        label: str | None = None,
+        label: str | int | None = None,
         progress: Progress | None = None,
     ) -> Codes:
         """A new sound, made by the bundle's sampler; `inventions` makes several at once.

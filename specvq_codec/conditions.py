@@ -7,8 +7,10 @@ frames of a spectrogram's middle, and gives its samplers 1, 5 or all of these.
 from __future__ import annotations
 
 import difflib
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 from zipfile import BadZipFile
 
@@ -26,6 +28,8 @@ CLIP_RATE = 21.5  # a second
 KEPT_FRAMES = 212  # in the 9.85 s that a sampler's window lasts
 _NAMED = "features"  # the array to take from an .npz file that has several
 _NEAR = 3  # class names that an error suggests
+# What NumPy and the unpickler raise for a file that is no array, or is damaged.
+_DAMAGED = (ValueError, EOFError, BadZipFile, zlib.error, TokenError, MemoryError, SpecVQError)
 
 
 def load_features(*paths: Path) -> Features:
@@ -47,8 +51,9 @@ def load_features(*paths: Path) -> Features:
 
 
 def _load(path: Path) -> Features:
+    of_numpy = path.suffix.lower() in (".npy", ".npz")
     try:
-        if path.suffix in (".npy", ".npz"):
+        if of_numpy:
             loaded = np.load(path, allow_pickle=False)
             array = loaded if isinstance(loaded, np.ndarray) else _from_archive(loaded)
         else:
@@ -58,9 +63,11 @@ def _load(path: Path) -> Features:
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise SpecVQError(f"{path} cannot be read ({reason}): give a file of features.") from error
-    except (ValueError, EOFError, BadZipFile, SpecVQError) as error:
-        # NumPy takes whatever it does not know for a pickle, and tells how to load it nevertheless
-        reason = "it is of another format, or holds objects" if "pickle" in str(error) else str(error)
+    except _DAMAGED as error:
+        reason = str(error) or type(error).__name__
+        if of_numpy and "pickle" in reason:
+            # NumPy takes whatever it does not know for a pickle, and tells how to load it nevertheless
+            reason = "it is of another format, or holds objects"
         raise SpecVQError(f"{path} holds no features ({reason}): give an .npy, .npz or .pkl file of them.") from error
     if array.ndim != 2 or 0 in array.shape or array.dtype.kind not in "fiu":
         raise SpecVQError(f"{path} must hold numbers of shape (frames, depth), not {array.dtype}{array.shape}.")
@@ -72,7 +79,7 @@ def _load(path: Path) -> Features:
 
 def kind_of_features(path: Path) -> str | None:
     """What an .npz file says of which kind its features are (see features.py), None if it says nothing."""
-    if path.suffix != ".npz":
+    if path.suffix.lower() != ".npz":
         return None
     with np.load(path, allow_pickle=False) as archive:
         return str(archive["kind"]) if "kind" in archive.files else None
@@ -109,12 +116,13 @@ def seen_places(length: int, size: int) -> npt.NDArray[np.int64]:
     return np.arange(size) if length == size else clip_places(size) % min(length, CLIP_FRAMES)
 
 
-def class_number(name: str, labels: Sequence[str]) -> int:
+def class_number(name: str | int, labels: Sequence[str]) -> int:
     """The number of a class, which may be given as its label or as the number.
 
     Raises:
         UsageError: there is no such class; the message names those with similar labels.
     """
+    name = str(name)
     if name in labels:
         return labels.index(name)
     if name.isascii() and name.isdigit() and len(name) < 9 and int(name) < len(labels):
@@ -130,7 +138,7 @@ def condition_for(
     config: TransformerConfig,
     labels: Sequence[str],
     features: Features | None = None,
-    label: str | None = None,
+    label: str | int | None = None,
     device: torch.device | str = "cpu",
 ) -> Condition:
     """The condition that a sampler takes, from what a user gives.

@@ -52,7 +52,7 @@ def continuations(
         raise UsageError("Codes with lost columns cannot be continued: take what lies before them (beginning).")
     if count < 1:
         raise UsageError(f"The number of continuations must be at least 1, not {count}.")
-    if not (math.isfinite(seconds) and round(seconds * codes.sample_rate) > 0):
+    if not (math.isfinite(seconds * codes.sample_rate) and round(seconds * codes.sample_rate) > 0):
         raise UsageError(f"A sound can be continued by more than 0 s, not by {seconds} s.")
     mark = codes.fingerprint[:4]
     whole = Header(Coding.FIXED, mark, codes.sample_rate, codes.num_samples).codec_samples // COLUMN_SAMPLES
@@ -89,8 +89,8 @@ def inventions(
     """
     if count < 1:
         raise UsageError(f"The number of sounds must be at least 1, not {count}.")
-    if not (math.isfinite(seconds) and round(seconds * CODEC_RATE) > 0):
-        raise UsageError(f"A sound must be longer than 0 s, and {seconds} s is not.")
+    if not (math.isfinite(seconds * CODEC_RATE) and round(seconds * CODEC_RATE) > 0):
+        raise UsageError(f"A sound must be longer than 0 s and finite, and {seconds} s is not.")
     nothing = np.empty((0, ROWS), np.int16)
     empty = Codes(nothing, CODEC_RATE, round(seconds * CODEC_RATE), codec.bundle.fingerprint, codec.model)
     return _made(codec, empty, nothing, count, sampling, condition, progress)

@@ -6,7 +6,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from os import PathLike
 from pathlib import Path
 
@@ -118,18 +118,19 @@ def write_file(path: str | PathLike[str], data: bytes, force: bool = False) -> N
 
 
 def read_file(path: str | PathLike[str]) -> bytes:
-    """The bytes of a file that is small enough to be an `.svq` file.
+    """The bytes of a file, or of the standard input ("-"), which is small enough to be an `.svq` file.
 
     Raises:
         BitstreamError: there is none, it cannot be read, or it is far too large.
     """
+    name = "The standard input" if os.fspath(path) == "-" else os.fspath(path)
     try:
-        with Path(path).open("rb") as file:
+        with nullcontext(sys.stdin.buffer) if os.fspath(path) == "-" else Path(path).open("rb") as file:
             data = file.read(MAX_FILE_BYTES + 1)
     except OSError as error:
-        raise BitstreamError(f"{os.fspath(path)} cannot be read ({(error.strerror or str(error)).lower()}).") from error
+        raise BitstreamError(f"{name} cannot be read ({(error.strerror or str(error)).lower()}).") from error
     if len(data) > MAX_FILE_BYTES:
-        raise BitstreamError(f"{os.fspath(path)} is too large for an .svq file: give one that specvq encode made.")
+        raise BitstreamError(f"{name} is too large for an .svq file: give one that specvq encode made.")
     return data
 
 

@@ -95,7 +95,8 @@ def generate(
     sequence = prime.new_zeros(batch, max(length, given))
     sequence[:, :given] = prime
     total = -(-length // ROWS)
-    drawn = _random_numbers(sampling.seed, batch, length - given).to(prime.device)
+    there = "cpu" if prime.device.type == "mps" else prime.device  # Apple's GPUs have no float64
+    drawn = _random_numbers(sampling.seed, batch, length - given).to(there)
     cache, logits = network.begin(condition, batch)
     step = quickest_step(network, cache, batch)
     start = 0  # of the window, in columns
@@ -108,7 +109,7 @@ def generate(
         if place > seen:
             logits = step(sequence[:, seen:place], cache)
             seen = place
-        sequence[:, place] = _draw(probabilities(logits, sampling), drawn[:, place - given])
+        sequence[:, place] = _draw(probabilities(logits.to(there), sampling), drawn[:, place - given])
         if progress and (place + 1) % ROWS == 0:
             progress((place + 1) // ROWS, total)
     return sequence

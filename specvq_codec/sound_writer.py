@@ -14,7 +14,7 @@ import soundfile
 from .bitstream.errors import SpecVQError, UsageError
 from .files import output_file
 
-__all__ = ["SoundWriter", "check_suffix"]
+__all__ = ["SoundWriter", "check_suffix", "fitting_rate"]
 
 _BLOCK = 65_536  # samples written at a time: libsndfile's Ogg encoder overflows the stack on very long blocks
 
@@ -34,6 +34,7 @@ _FORMATS = {
     ".au": ("AU", "PCM_16"),
     ".snd": ("AU", "PCM_16"),
 }
+_OPUS_RATES = (8000, 12_000, 16_000, 24_000, 48_000)
 _LENGTHS_OF_32_BITS = ("WAV", "AIFF", "AU")
 
 
@@ -102,6 +103,13 @@ class SoundWriter:
 def check_suffix(path: str | PathLike[str]) -> None:
     """Raise UsageError if the suffix stands for no format that can be written; for what takes long to make."""
     _format_of(os.fspath(path), 1)
+
+
+def fitting_rate(path: str | PathLike[str], sample_rate: int) -> int:
+    """The rate to write a sound of this rate at where any will do: the next one that its format, Opus, has."""
+    if Path(path).suffix.lower() != ".opus":
+        return sample_rate
+    return min((rate for rate in _OPUS_RATES if rate >= sample_rate), default=_OPUS_RATES[-1])
 
 
 def _format_of(name: str, num_samples: int) -> tuple[str, str]:

@@ -22,11 +22,11 @@ import numpy.typing as npt
 from .bitstream.errors import SpecVQError, UsageError
 
 if TYPE_CHECKING:
-    from av import VideoFrame
+    from av import Packet, VideoFrame
     from av.container import InputContainer
     from av.video.stream import VideoStream
 
-__all__ = ["FRAME_RATE", "VIDEO_SUFFIXES", "Frame", "import_av", "open_video", "read_frames", "reason_of"]
+__all__ = ["FRAME_RATE", "VIDEO_SUFFIXES", "Frame", "import_av", "open_video", "packets", "read_frames", "reason_of"]
 
 Frame = npt.NDArray[np.uint8]  # (height, width, 3), red, green, blue
 
@@ -125,16 +125,55 @@ def _placed(container: InputContainer, stream: VideoStream) -> Iterator[tuple[in
     rate = stream.average_rate or stream.guessed_rate or Fraction(25)
     start: Fraction | None = None
     following = Fraction(0)  # when the picture after this one comes, if it does not say so itself
-    for frame in container.decode(stream):
-        time = following
-        if frame.pts is not None and frame.time_base is not None:
-            time = frame.pts * frame.time_base
+    for time, frame in _timed(container, stream):
+        time = following if time is None else time
         start = time if start is None else start
         duration = frame.duration * frame.time_base if frame.duration and frame.time_base else 1 / rate
         following = time + duration
         yield _nearest(time - start), frame
     if start is not None:
         yield max(1, _nearest(following - start)), None
+
+
+def _timed(container: InputContainer, stream: VideoStream) -> Iterator[tuple[Fraction | None, VideoFrame]]:
+    """Decoded pictures with the times, in seconds, at which they are to be shown, as far as they are known.
+
+    Pictures come in the order in which they are shown. Some containers, such as AVI, know only when each is to be
+    decoded, and FFmpeg's guess of the other then goes back: from there on the times of decoding count, by the time of
+    the first picture.
+    """
+    shift: Fraction | None = None  # from times of decoding, once they count
+    first: tuple[int, int] | None = None  # both times of the first picture
+    last: int | None = None
+    for frame in _decoded(container, stream):
+        pts, dts, base = frame.pts, frame.dts, frame.time_base
+        if base is None:
+            yield None, frame
+            continue
+        if first is None and pts is not None and dts is not None:
+            first = pts, dts
+        if shift is None and first and pts is not None and last is not None and pts < last:
+            shift = (first[0] - first[1]) * base
+        if shift is None:
+            yield None if pts is None else pts * base, frame
+            last = last if pts is None else pts
+        else:
+            yield None if dts is None else dts * base + shift, frame
+
+
+def _decoded(container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame]:
+    for packet in packets(container, stream):
+        yield from packet.decode()
+    yield from stream.decode(None)
+
+
+def packets(container: InputContainer, stream: VideoStream) -> Iterator[Packet[Any]]:
+    """The packets of a stream that hold something."""
+    for packet in container.demux(stream):
+        if packet.size:
+            yield packet
+        elif packet.dts is None:
+            return  # the end; to ask PyAV for more is an error where damage made FFmpeg find further streams
 
 
 def _nearest(time: Fraction) -> int:

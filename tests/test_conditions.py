@@ -1,5 +1,6 @@
 """Features and classes: read from files, and brought into the form that a sampler takes."""
 
+import io
 import pickle
 
 import numpy as np
@@ -61,6 +62,22 @@ def test_features_from_files(tmp_path):
     assert np.array_equal(both, np.concatenate([FRAMES, np.ones((215, 3))], axis=1))
 
 
+def _damaged_archive() -> bytes:
+    """A compressed archive, a byte of whose data is another."""
+    file = io.BytesIO()
+    np.savez_compressed(file, features=FRAMES)
+    content = bytearray(file.getvalue())
+    content[200:210] = b"\xff" * 10
+    return bytes(content)
+
+
+def _huge() -> bytes:
+    """A file that announces more numbers than any memory holds."""
+    file = io.BytesIO()
+    np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": (1 << 40, 1 << 10)})
+    return file.getvalue()
+
+
 class _Trap:
     def __reduce__(self):
         return (print, ("executed",))
@@ -82,6 +99,9 @@ class _Trap:
         ("none.npy", FRAMES[:0], r"shape \(frames, depth\)"),
         ("letters.npy", np.array([["a"]]), r"shape \(frames, depth\)"),
         ("nan.npy", FRAMES * np.nan, "not finite"),
+        ("damaged.npz", _damaged_archive(), "holds no features .Error -3 while decompressing"),
+        ("huge.npy", _huge(), "holds no features"),
+        ("integers.pkl", pickle.dumps(np.ones((3, 7), np.int64)), "no floating-point numbers"),
     ],
 )
 def test_files_that_hold_no_features(tmp_path, capsys, name, content, message):
@@ -105,6 +125,7 @@ LABELS = ("baby", "cough", "dog", "Dog howling", "drum")
 
 
 def test_classes_by_label_and_number():
+    assert class_number(4, LABELS) == 4
     assert [class_number(label, LABELS) for label in LABELS] == list(range(5))
     assert class_number("4", LABELS) == 4
     assert class_number("1", ("3", "2", "1")) == 2

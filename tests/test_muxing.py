@@ -1,5 +1,6 @@
 """A clip's pictures, untouched, with another sound."""
 
+from functools import partial
 from pathlib import Path
 
 import av
@@ -8,7 +9,7 @@ import pytest
 from videos import grey, moving, write_video
 
 from specvq_codec import SpecVQError, UsageError
-from specvq_codec.muxing import replace_sound
+from specvq_codec.muxing import check_pictures, replace_sound
 from specvq_codec.video import read_frames
 
 RATE = 22_050
@@ -63,6 +64,14 @@ def test_the_sound_that_was_there_goes(tmp_path):
     assert np.abs(heard(video)[0]).max() > 0.3 and np.abs(heard(tmp_path / "out.mp4")[0]).max() < 1e-3
 
 
+def test_pictures_whose_times_are_not_known_are_not_copied(tmp_path):
+    video = write_video(tmp_path / "in.avi", moving(50), codec="libx264")
+    for attempt in (check_pictures, partial(replace_sound, samples=clicks(2.0), sample_rate=RATE)):
+        with pytest.raises(UsageError, match=r"in\.avi does not tell when its pictures are shown .h264 with B-frames"):
+            attempt(video, tmp_path / "out.mp4")
+    assert [path.name for path in tmp_path.iterdir()] == ["in.avi"]
+
+
 def test_what_cannot_be_written_leaves_nothing(tmp_path):
     video = write_video(tmp_path / "in.mkv", [grey(0)] * 25)
     silence = np.zeros(RATE, np.float32)
@@ -70,6 +79,9 @@ def test_what_cannot_be_written_leaves_nothing(tmp_path):
         replace_sound(video, tmp_path / "out.avi", silence, RATE)
     with pytest.raises(UsageError, match=r"out\.webm cannot hold the pictures of .*in\.mkv, which are ffv1"):
         replace_sound(video, tmp_path / "out.webm", silence, RATE)
+    with pytest.raises(UsageError, match=r"cannot hold the pictures .*: use \.mkv, or convert the clip to \.mp4 first"):
+        check_pictures(video, tmp_path / "out.webm")
+    check_pictures(video, tmp_path / "out.mkv")
     (tmp_path / "text.mp4").write_text("no video")
     with pytest.raises(SpecVQError, match="is no video"):
         replace_sound(tmp_path / "text.mp4", tmp_path / "out.mp4", silence, RATE)

@@ -16,6 +16,7 @@ import soundfile
 from specvq_codec.audio import SAMPLE_RATE, SoundWriter, open_sound
 from specvq_codec.bitstream.errors import SpecVQError, UsageError
 from specvq_codec.files import check_output, output_file, write_file
+from specvq_codec.sound_writer import fitting_rate
 
 NOISE = np.random.default_rng(1).uniform(-0.9, 0.9, 200_000).astype(np.float32)
 
@@ -61,6 +62,9 @@ def test_opus_needs_one_of_its_rates(tmp_path):
     with pytest.raises(UsageError, match="cannot be written at 22050 Hz"):
         write(tmp_path / "b.opus")
     assert os.listdir(tmp_path) == ["a.opus"]
+    write(tmp_path / "b.opus", rate=fitting_rate("b.opus", 22_050))
+    assert soundfile.info(tmp_path / "b.opus").samplerate == 24_000
+    assert (fitting_rate("a.OPUS", 96_000), fitting_rate("a.wav", 22_050)) == (48_000, 22_050)
 
 
 def test_sixteen_bits_come_back_exactly_and_clip(tmp_path):

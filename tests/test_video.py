@@ -2,6 +2,7 @@
 
 import struct
 import sys
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -47,6 +48,24 @@ def test_every_instant_shows_the_picture_of_its_time(tmp_path, times, end):
     assert levels(path) == shown(times, end)
     late = write_video(tmp_path / "late.mkv", map(grey, LEVELS), [time + 2.5 for time in times])
     assert levels(late) == levels(path)
+
+
+def test_a_container_that_does_not_tell_when_pictures_are_shown(tmp_path):
+    """In AVI the times of H.264 with B-frames are those of decoding, and FFmpeg's guess goes back again and again."""
+    generator = np.random.default_rng(0)
+    pictures = [np.kron(generator.integers(0, 256, (6, 8, 3)), np.ones((8, 8, 1))).astype(np.uint8) for _ in range(75)]
+    known = list(read_frames(write_video(tmp_path / "a.mp4", pictures, codec="libx264")))
+    guessed = list(read_frames(write_video(tmp_path / "a.avi", pictures, codec="libx264", tick=Fraction(1, 25))))
+    differ = [np.abs(one.astype(int) - other).mean() > 20 for one, other in zip(known, guessed, strict=True)]
+    assert len(known) == 65 and not any(differ[4:])  # the first four are shown before the guess has gone back
+
+
+def test_a_stream_that_appears_in_a_damaged_file(tmp_path):
+    """A packet of a transport stream with a changed number makes FFmpeg add a stream, which PyAV does not know."""
+    damaged = bytearray(write_video(tmp_path / "a.ts", moving(60), codec="libx264").read_bytes())
+    damaged[188 * 70 + 1 : 188 * 70 + 3] = b"\x02\x00"
+    (tmp_path / "a.ts").write_bytes(damaged)
+    assert 45 < len(list(read_frames(tmp_path / "a.ts"))) < 55
 
 
 def test_ten_seconds_have_215_pictures(tmp_path):

@@ -21,6 +21,7 @@ def write_video(
     times: Iterable[float] | None = None,
     codec: str = "ffv1",
     sound: np.ndarray | None = None,
+    tick: Fraction = Fraction(1, 16_000),
 ) -> Path:
     """Write pictures (48, 64, 3) at their times in seconds, 25 a second if not given, and a sound at 22 050 Hz.
 
@@ -28,7 +29,6 @@ def write_video(
     """
     frames = list(frames)
     times = [number / 25 for number in range(len(frames))] if times is None else list(times)
-    tick = Fraction(1, 16_000)
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=25)
         stream.height, stream.width = SIZE

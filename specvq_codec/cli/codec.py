@@ -1,7 +1,6 @@
 """encode, decode and info."""
 
 import re
-import sys
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -15,14 +14,13 @@ from ..bitstream import (
     CODEC_RATE,
     COLUMN_SAMPLES,
     ENTROPY_CHOICES,
-    MAX_FILE_BYTES,
     AudioError,
     BitstreamError,
     SpecVQError,
     UsageError,
     inspect,
 )
-from ..files import SOUND_SUFFIXES
+from ..files import SOUND_SUFFIXES, read_file
 from .places import Job, jobs_below, make_folder
 from .report import print_json, progress_bar, say
 
@@ -81,7 +79,7 @@ def encode(
 def decode(
     source: Annotated[str, typer.Argument(metavar="IN", help="An .svq file, a folder of them, or - for stdin.")],
     target: Annotated[str, typer.Argument(metavar="OUT", help="The sound, a folder, or - for WAV on stdout.")],
-    rate: Annotated[str | None, typer.Option(help="Sample rate in Hz, or 'original'; 22050 if not given.")] = None,
+    rate: Annotated[str | None, typer.Option(help="Hz, or 'original'; 22050 if not given, 24000 for Opus.")] = None,
     weights: Weights = None,
     vocoder: Annotated[str, typer.Option(help="auto, melgan or griffin-lim.")] = "auto",
     lenient: Annotated[bool, typer.Option(help="Decode what is left of a damaged file, silence for the rest.")] = False,
@@ -113,7 +111,7 @@ def info(
     """Tell what is in an .svq file; exit with 3 if it is damaged."""
     from ..weights import bundle_for
 
-    data = _read(Path(source))
+    data = read_file(source)
     about = inspect(data)
     header = about.header
     bundle = bundle_for(header.fingerprint)
@@ -162,17 +160,6 @@ def _print_info(result: Result) -> None:
     }
     for name, text in lines.items():
         print(f"{name:<10} {text}")
-
-
-def _read(path: Path) -> bytes:
-    from ..files import read_file
-
-    if str(path) != "-":
-        return read_file(path)
-    data = sys.stdin.buffer.read(MAX_FILE_BYTES + 1)
-    if len(data) > MAX_FILE_BYTES:
-        raise BitstreamError("The standard input is too long for an .svq file: give one that specvq encode made.")
-    return data
 
 
 def _jobs(source: str, target: str, suffixes: frozenset[str], new_suffix: str, force: bool, as_json: bool) -> list[Job]:
@@ -246,9 +233,10 @@ class _Decoder:
     def decode(self, job: Job) -> Result:
         from ..audio import SoundWriter
         from ..codes import Codes, bundle_of
+        from ..sound_writer import fitting_rate
         from ..weights import locate
 
-        data = _read(job.source)
+        data = read_file(job.source)
         if self.weights is not None and self._named is None:
             self._named = locate(self.weights)
         bundle = self._named or bundle_of(data)
@@ -259,7 +247,8 @@ class _Decoder:
             self._codecs[bundle.fingerprint] = Codec(bundle, self.device, self.vocoder)
         codec = self._codecs[bundle.fingerprint]
         started = time.perf_counter()  # as for encoding, loading the networks does not count
-        rate = codes.sample_rate if self.rate == "original" else int(self.rate or codec.sample_rate)
+        rate = codes.sample_rate if self.rate == "original" else int(self.rate or 0)
+        rate = rate or fitting_rate(job.target, codec.sample_rate)
         lost = codes.lost
         if self.conceal and lost:
             from ..continuation import concealed

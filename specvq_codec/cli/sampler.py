@@ -1,9 +1,10 @@
 """continue, generate: sounds that a sampler makes."""
 
+import sys
 import time
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
@@ -36,11 +37,12 @@ Vocoder = Annotated[str, typer.Option(help="auto, melgan or griffin-lim.")]
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from io import BufferedReader
 
     from rich.progress import Progress
 
     from ..audio import SoundStream
-    from ..codec import Codec, Samples
+    from ..codec import Codec
     from ..codes import Codes
     from ..conditions import Features
     from ..models.transformer import Condition
@@ -131,6 +133,8 @@ def generate_sound(
     """Invent a sound, of a class, for a video or features of one, or any."""
     targets = _targets(target, None, variants, force, as_json)
     muxed = _muxed(mux, video, variants, force)
+    if video is None and video_weights is not None:
+        raise UsageError("--video-weights is for the features of a video: give --video, too.")
     if video is not None and features:
         raise UsageError("--video and --features both tell what is seen: give one of them.")
     if seconds is not None and not 0 < seconds < float("inf"):
@@ -153,13 +157,12 @@ def generate_sound(
         started = time.perf_counter()
         results = inventions(codec, seconds, variants, sampling, condition, _shown(progress))
         elapsed = time.perf_counter() - started
-        for number, (path, result) in enumerate(zip(targets, results, strict=True)):
-            decoded = codec.decode(result) if muxed else None
-            _write(codec, result, path, force, decoded)
-            if decoded is not None:
-                from ..muxing import replace_sound
+        for path, result in zip(targets, results, strict=True):
+            _write(codec, result, path, force)
+        for path, result in zip(muxed, results, strict=bool(muxed)):  # after all sounds: a damaged clip costs none
+            from ..muxing import replace_sound
 
-                replace_sound(str(video), muxed[number], decoded, codec.sample_rate, force)
+            replace_sound(str(video), path, codec.decode(result), codec.sample_rate, force)
     length = results[0].duration
     if as_json:
         print_json({"outputs": targets, "videos": muxed, "seconds": length, "seed": seed, "sampling_seconds": elapsed})
@@ -220,7 +223,7 @@ def _muxed(mux: Path | None, video: Path | None, count: int, force: bool) -> lis
     if video is None:
         raise UsageError("--mux writes the video of --video with its new sound: give --video, too.")
     from ..files import check_output
-    from ..muxing import check_video_suffix
+    from ..muxing import check_pictures, check_video_suffix
 
     check_video_suffix(mux)
     targets = _numbered(str(mux), count)
@@ -228,6 +231,7 @@ def _muxed(mux: Path | None, video: Path | None, count: int, force: bool) -> lis
         check_output(one, force)
         if one.exists() and video.exists() and one.samefile(video):
             raise UsageError(f"{one} would be written over what is read: name another file.")
+    check_pictures(video, targets[0])
     return targets
 
 
@@ -238,9 +242,11 @@ def _numbered(target: str, count: int) -> list[str]:
 
 def _opened(prime: str, weights: str | None, stack: ExitStack) -> "tuple[Bundle, Codes | SoundStream]":
     """The sound to continue, and the weights to do it with; what is neither is told before networks are loaded."""
+    from ..bitstream import MAGIC
     from ..weights import locate
 
-    if Path(prime).suffix.lower() != ".svq":
+    piped = cast("BufferedReader", sys.stdin.buffer).peek(len(MAGIC)) if prime == "-" else b""
+    if Path(prime).suffix.lower() != ".svq" and not piped.startswith(MAGIC):
         from ..audio import open_sound
 
         return locate(weights), stack.enter_context(open_sound(prime))
@@ -252,14 +258,16 @@ def _opened(prime: str, weights: str | None, stack: ExitStack) -> "tuple[Bundle,
     return bundle, Codes.from_bytes(data, bundle)
 
 
-def _write(codec: "Codec", codes: "Codes", path: str, force: bool, decoded: "Samples | None" = None) -> None:
-    """Write a sound or .svq file; `decoded` is the sound, if that is known already."""
+def _write(codec: "Codec", codes: "Codes", path: str, force: bool) -> None:
+    """Write a sound or .svq file."""
     if Path(path).suffix.lower() == ".svq":
         codes.save(path, force=force)
         return
     from ..audio import SoundWriter
     from ..codec import output_length
+    from ..sound_writer import fitting_rate
 
-    with SoundWriter(path, codec.sample_rate, output_length(codes, codec.sample_rate), force) as writer:
-        for block in codec.decode_stream(codes) if decoded is None else [decoded]:
+    rate = fitting_rate(path, codec.sample_rate)
+    with SoundWriter(path, rate, output_length(codes, rate), force) as writer:
+        for block in codec.decode_stream(codes, rate):
             writer.write(block)

@@ -88,6 +88,7 @@ CONTINUE = ["continue", "--prime", "in.svq", "out.wav", "--seconds", "1"]
         (["continue", "--prime", "in.svq", "out.wav", "--seconds", "0"], 2, "--seconds must be above 0, not 0"),
         (["continue", "--prime", "in.svq", "out.wav", "--seconds", "nan"], 2, "--seconds must be above 0, not nan"),
         (["continue", "--prime", "in.svq", "out.wav", "--seconds", "1e9"], 2, "25 hours"),
+        (["continue", "--prime", "in.svq", "out.wav", "--seconds", "1e308"], 2, "not by 1e+308 s"),
         (["continue", "--prime", "in.svq", "out.wav"], 2, "Missing option"),
         (["continue", "out.wav", "--seconds", "1"], 2, "Missing option"),
         ([*CONTINUE, "--prime-seconds", "0"], 2, "--prime-seconds must be above 0"),

@@ -78,6 +78,9 @@ def test_bad_input(place, tiny_bundle):
     for seconds in ("0", "-1", "nan", "inf"):
         told = place("generate", "out.wav", f"--seconds={seconds}", code=2).err
         assert "--seconds must be above 0" in told
+    assert "and 1e+308 s is not" in place("generate", "out.wav", "--seconds", "1e308", code=2).err
+    told = place("generate", "out.wav", "--video-weights", "absent.pth", code=2).err
+    assert "--video-weights is for the features of a video" in told
     assert "has no sampler" in place("generate", "out.wav", "--weights", tiny_bundle.path, code=4).err
     Path("out.wav").write_bytes(b"")
     assert "use -f" in place("generate", "out.wav", code=2).err

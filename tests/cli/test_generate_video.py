@@ -73,6 +73,21 @@ def test_bad_videos(place):
     assert not Path("out.wav").exists() and not Path("out.mp4").exists()
 
 
+def test_no_sound_is_lost_for_a_video_that_cannot_be_written(place):
+    """Neither before anything is made, nor when a clip turns out to be damaged where its pictures are copied."""
+    told = place(*COMMAND, "clip.mp4", "out.wav", "-n", 2, "--mux", "new.webm", code=2).err
+    assert "new-1.webm cannot hold the pictures of clip.mp4" in told and not Path("out-1.wav").exists()
+    write_video("raw.h264", moving(60), codec="libx264")  # its packets have no times
+    assert "could not be copied" in place(*COMMAND, "raw.h264", "out.wav", "-n", 2, "--mux", "new.mp4", code=3).err
+    assert [len(soundfile.read(f"out-{number}.wav")[0]) > 22_050 for number in (1, 2)] == [True, True]
+    assert not Path("new-1.mp4").exists()
+
+
+def test_opus_is_written_at_a_rate_that_it_has(place):
+    place(*COMMAND, "clip.mp4", "out.opus")
+    assert soundfile.info("out.opus").samplerate == 24_000
+
+
 def test_bad_arguments(place, sampler_bundle):
     weights = ["--weights", sampler_bundle.path]
     told = place("generate", "out.wav", "--video", "clip.mp4", *weights, code=2).err

@@ -31,6 +31,18 @@ def test_pipes_both_ways(tiny_bundle, recording, codec):
     assert b"intact" in info.stdout
 
 
+def test_a_sound_or_codes_from_a_pipe_are_continued(sampler_bundle, recording, tmp_path):
+    (tmp_path / "in.svq").write_bytes(
+        run_process(sampler_bundle, "encode", recording, "-", "--weights", sampler_bundle.path).stdout
+    )
+    for source in (recording, tmp_path / "in.svq"):
+        options = ["-", "--seconds", "1", "--weights", sampler_bundle.path]
+        piped = run_process(sampler_bundle, "continue", "--prime", "-", *options, input=source.read_bytes())
+        assert piped.returncode == 0, piped.stderr
+        assert piped.stdout == run_process(sampler_bundle, "continue", "--prime", source, *options).stdout
+        assert len(soundfile.read(io.BytesIO(piped.stdout))[0]) == 48_510
+
+
 @pytest.mark.parametrize(
     ("command", "message"), [("encode", b"The standard input is not a sound file"), ("decode", b"not an .svq file")]
 )
