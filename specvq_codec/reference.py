@@ -60,6 +60,7 @@ def import_reference(
     sampler: Path | None = None,
     heads: int | None = None,
     sampler_precision: Precision | None = None,
+    labels: Path | None = None,
 ) -> None:
     """Make a weight bundle from the authors' files.
 
@@ -69,15 +70,16 @@ def import_reference(
         out: folder of the bundle.
         name: what to call the bundle; the folder's name if not given.
         dtype: precision on disk. "float16" halves the size and changes a few indices.
-        sampler: checkpoint of a sampler (`last.ckpt`); without one, sounds cannot be continued. Its classes are called
-            by their numbers, since the checkpoint does not name them.
+        sampler: checkpoint of a sampler (`last.ckpt`); without one, sounds cannot be continued.
         heads: of the sampler, see `sampler_from`.
         sampler_precision: of the sampler on disk, see `reduced`; `dtype` if not given.
+        labels: text file that names the sampler's classes, one a line, in their order. The checkpoint does not name
+            them: without this they are called by their numbers.
 
     Raises:
         WeightsError: a file cannot be read or is damaged, a key is missing, unknown, or of the wrong shape, or the
             sampler belongs to another codebook.
-        UsageError: neither codebook nor sampler is given.
+        UsageError: neither codebook nor sampler is given, or the labels are not those of the sampler's classes.
     """
     if codebook is None and sampler is None:
         raise UsageError("A bundle needs a codebook: give its checkpoint, or that of a sampler, which holds one.")
@@ -87,6 +89,7 @@ def import_reference(
     if sampler:
         network, network_tensors = sampler_from(around, heads)
         stored = _stored(network_tensors, sampler_precision or dtype)
+        names = _labels(labels, network.num_classes)
         embedding = "quantize.embedding.weight"
         if not torch.equal(codebook_from(around)[1][embedding], tensors[embedding]):
             raise WeightsError(f"{sampler} was trained with another codebook than {codebook}: leave the codebook out.")
@@ -101,7 +104,20 @@ def import_reference(
         note=f"Imported from {sources}, checkpoints of the reference implementation.",
     )
     if sampler:
-        add_sampler(bundle, asdict(network), stored, [str(number) for number in range(network.num_classes)])
+        add_sampler(bundle, asdict(network), stored, names)
+
+
+def _labels(path: Path | None, count: int) -> list[str]:
+    """The names of so many classes: the lines of a file, or numbers."""
+    if path is None:
+        return [str(number) for number in range(count)]
+    try:
+        names = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} cannot be read as text in UTF-8: give a file with a class a line.") from error
+    if len(names) != count or len(set(names)) != count:
+        raise UsageError(f"{path} names {len(set(names))} classes, and the sampler has {count}: give one a line.")
+    return names
 
 
 def import_classifier(checkpoint: Path, statistics: Path, out: Path) -> None:

@@ -69,9 +69,9 @@ def first_stage() -> Autoencoder:
     return model.eval()
 
 
-def checkpoint_state() -> dict[str, Tensor]:
+def checkpoint_state(name: str = "small.feats5") -> dict[str, Tensor]:
     """The state dict of a sampler's checkpoint: sampler, masks, codebook, order of indices."""
-    sampler = two_stage()[0]
+    sampler = small(name, "transformer.")
     state = {f"transformer.{key}": tensor for key, tensor in sampler.state_dict().items()} | first_stage_state()
     order = torch.arange(265).reshape(5, 53).T.flatten()
     state |= {"first_stage_permuter.forward_shuffle_idx": order}

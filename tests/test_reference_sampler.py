@@ -88,6 +88,23 @@ def test_the_command_imports_a_sampler(checkpoint, tmp_path):
     assert "needs a codebook" in CliRunner().invoke(app, ["weights", "import", str(tmp_path / "other")]).output
 
 
+def test_a_file_names_the_classes(tmp_path):
+    torch.save({"state_dict": checkpoint_state("small.class")}, tmp_path / "last.ckpt")
+    labels = tmp_path / "labels.txt"
+    command = ["weights", "import", str(tmp_path / "out"), "--sampler", str(tmp_path / "last.ckpt"), "-f"]
+    assert CliRunner().invoke(app, command).exit_code == 0
+    count = len(load_bundle(tmp_path / "out").labels)
+    assert load_bundle(tmp_path / "out").labels == tuple(map(str, range(count)))
+    labels.write_text("".join(f"kind of {number}\n" for number in range(count)))
+    assert CliRunner().invoke(app, [*command, "--labels", str(labels)]).exit_code == 0
+    assert load_bundle(tmp_path / "out").labels[1] == "kind of 1"
+    for content in (b"dog\n", b"dog\n" * count, b"\xff"):
+        labels.write_bytes(content)
+        done = CliRunner().invoke(app, [*command, "--labels", str(labels)])
+        assert done.exit_code == 2 and ("names 1 classes" in done.stderr or "as text in UTF-8" in done.stderr)
+    assert "give --sampler, too" in CliRunner().invoke(app, [*command[:3], "-f", "--labels", str(labels)]).stderr
+
+
 @pytest.mark.parametrize("name", FULL)
 def test_full_size_checkpoints(name):
     shapes = KEYS["prior_vggsound_212_features"]

@@ -62,7 +62,9 @@ def likelihood_and_continuations(
     codec = _codec(weights, device, vocoder)
     tokens = TokenPack(pack, split, codec.bundle, codec.sampler.config.columns)
     known = Conditioning(codec, tokens.pack)
-    clips = long_enough(tokens.pack.clips, count) if count else []
+    if count and tokens.pack.kind != "sound":
+        raise UsageError("Spectrograms cannot be continued as sound: measure bits per index alone, by --continue 0.")
+    clips = long_enough(tokens.pack, count) if count else []
     sections = likelihood(known, tokens, lambda items: with_progress(items, len(items), "recordings"))
     tracked = partial(with_progress, total=len(clips), what="continuing")
     report = continued(known, clips, samples, sampling, tracked) if clips else None
@@ -139,7 +141,7 @@ def diversity(
     codec = _codec(weights, device, "griffin-lim")  # spectrograms need no vocoder
     judge.network.to(codec.device)
     recordings = Pack(pack, split)
-    clips = long_enough(recordings.clips, count, seconds)
+    clips = long_enough(recordings, count, seconds)
     known = Conditioning(codec, recordings)
     points = trade_off(
         known, judge, clips, seconds, wanted, samples, seed, lambda items: with_progress(items, len(items), "sampling")

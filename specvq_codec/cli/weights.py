@@ -86,6 +86,9 @@ def import_bundle(
     sampler_precision: Annotated[
         str | None, typer.Option(help="Of the sampler on disk: float32, float16 or int8; as --half says if not given.")
     ] = None,
+    labels: Annotated[
+        Path | None, typer.Option(help="Text file with the names of the sampler's classes, one a line, in their order.")
+    ] = None,
     video_weights: Annotated[
         str | None, typer.Option(help="ResNet-50 for features of video: a file, or an address with #sha256=.")
     ] = None,
@@ -102,8 +105,10 @@ def import_bundle(
         from ..features import load_resnet50
 
         resnet = load_resnet50(video_weights)
+    if labels is not None and sampler is None:
+        raise UsageError("--labels names the classes of a sampler: give --sampler, too.")
     other = checked_precision(sampler_precision) if sampler_precision is not None else None
-    import_reference(codebook, vocoder, out, name, "float16" if half else "float32", sampler, heads, other)
+    import_reference(codebook, vocoder, out, name, "float16" if half else "float32", sampler, heads, other, labels)
     if resnet is not None:
         add_features(load_bundle(out), {key: tensor.numpy() for key, tensor in resnet.state_dict().items()})
     say(f"{out}: {load_bundle(out).fingerprint.hex()}")

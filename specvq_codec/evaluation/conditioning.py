@@ -5,10 +5,13 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass
 
+from ..bitstream.errors import UsageError
 from ..codec import Codec
 from ..conditions import condition_for
 from ..models.transformer import Condition
 from ..training.data import Clip, Pack
+
+_SHOWN = 5  # classes that an error names
 
 
 @dataclass(frozen=True)
@@ -43,9 +46,16 @@ class Conditioning:
             UsageError: the pack has no features, or others than the sampler takes, or the sampler needs a class and
                 does not know the recording's.
         """
+        labels = self.codec.bundle.labels
+        if labels and not self.codec.sampler.config.optional and not self.knows(clip):
+            raise UsageError(
+                f"The sampler needs a class and does not know {clip.label!r}; those that it knows are called "
+                f"{', '.join(labels[:_SHOWN])}{', ...' if len(labels) > _SHOWN else ''}: pack with these labels, or "
+                "name the classes of an imported sampler with specvq weights import --labels."
+            )
         features = self.pack.features(clip).cpu().numpy() if "features" in names else None
         label = clip.label if "class" in names and self.knows(clip) else None
-        return condition_for(self.codec.sampler.config, self.codec.bundle.labels, features, label, self.codec.device)
+        return condition_for(self.codec.sampler.config, labels, features, label, self.codec.device)
 
     def knows(self, clip: Clip) -> bool:
         """Whether the sampler knows the class of a recording."""

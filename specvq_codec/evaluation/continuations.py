@@ -32,8 +32,8 @@ from ..codes import Codes
 from ..continuation import continuations
 from ..models.autoencoder import COLUMN_FRAMES
 from ..sampling import Sampling
-from ..spectrogram import SAMPLE_RATE
-from ..training.data import Clip
+from ..spectrogram import HOP_LENGTH, SAMPLE_RATE
+from ..training.data import Clip, Pack
 from ..windows import COLUMN_SAMPLES
 from .conditioning import Conditioning
 from .metrics import mean_and_error, waveform_mel
@@ -148,12 +148,13 @@ def continued(
     )
 
 
-def long_enough(clips: Sequence[Clip], count: int, seconds: float = SHORTEST) -> list[Clip]:
-    """Up to `count` of the recordings of at least so many seconds, evenly spread.
+def long_enough(pack: Pack, count: int, seconds: float = SHORTEST) -> list[Clip]:
+    """Up to `count` of a pack's recordings of at least so many seconds, evenly spread.
 
     Raises UsageError if there is none.
     """
-    found = spread([clip for clip in clips if clip.length >= seconds * SAMPLE_RATE], count)
+    unit = 1 if pack.kind == "sound" else HOP_LENGTH  # of a recording's length, in samples
+    found = spread([clip for clip in pack.clips if clip.length * unit >= seconds * SAMPLE_RATE], count)
     if not found:
         raise UsageError(f"No recording of this split lasts {seconds:g} s: choose another split, or pack longer ones.")
     return found
@@ -184,6 +185,8 @@ def _continued(known: Conditioning, clip: Clip, samples: int, sampling: Sampling
     codec = known.codec
     columns = min(clip.length // COLUMN_SAMPLES, codec.sampler.config.columns)
     prime = columns // 2
+    if prime == 0:
+        raise UsageError("Halves need two columns at least, and this sampler's window has one.")
     waveform = known.pack.waveform(clip)[: columns * COLUMN_SAMPLES].cpu()
     mels = {ORIGINAL: [waveform_mel(waveform)], DECODED: [_mel(codec, codec.encode(waveform))]}
     beginning = codec.encode(waveform[: prime * COLUMN_SAMPLES])

@@ -47,5 +47,6 @@ def save_curves(path: Path, points: Sequence[Point]) -> None:
         axis.set_xlabel("top-X")
         axis.set_ylabel(title)
         axis.grid(alpha=0.3)
-        axis.legend(fontsize=8)
+        if axis.get_legend_handles_labels()[0]:
+            axis.legend(fontsize=8)
     figure.savefig(path, format="png")

@@ -8,7 +8,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ..bitstream.errors import UsageError
 from ..classifiers import Classifier
+from ..spectrogram import HOP_LENGTH, SAMPLE_RATE
 
 
 class Verdict(NamedTuple):
@@ -41,11 +43,20 @@ def verdict(classifier: Classifier, mels: Iterable[Tensor]) -> Verdict:
 
     They go through the network one at a time, so that a result never depends on what else is judged. T is at least what
     the network takes: `config.min_frames`.
+
+    Raises:
+        UsageError: a spectrogram is shorter.
     """
     network = classifier.network
+    least = network.config.min_frames
     device = next(network.parameters()).device
     found = []
     for mel in mels:
+        if mel.shape[1] < least:
+            raise UsageError(
+                f"This classifier judges sounds of {least * HOP_LENGTH / SAMPLE_RATE:.2f} s and more, "
+                f"and here is one of {mel.shape[1] * HOP_LENGTH / SAMPLE_RATE:.2f} s: take longer ones."
+            )
         standard = (mel.float() - classifier.means[:, None]) / classifier.stds[:, None]
         hidden = network.hidden(standard[None, None].to(device))
         found.append(Verdict(hidden, network.logits(hidden), network.unbiased_logits(hidden)))

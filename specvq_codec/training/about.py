@@ -27,7 +27,9 @@ def write_about(path: Path, about: About, described: dict[str, Any], read: Calla
     """
     run = path.parent
     if (run / "last.pt").exists() and read(run) != about:
-        raise UsageError(f"{run} is a run of another network, or of other tokens: name another folder (--out).")
+        raise UsageError(
+            f"{run} is a run of another network (dropout counts, too), or of other data: name another folder (--out)."
+        )
     run.mkdir(parents=True, exist_ok=True)
     write_file(path, (json.dumps(described, indent=1) + "\n").encode(), force=True)
 

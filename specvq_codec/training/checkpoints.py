@@ -12,7 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..bitstream.errors import UsageError
+from ..bitstream.errors import SpecVQError, UsageError
+
+# What torch.load raises for a file that is no checkpoint, and what looking into something else raises.
+_DAMAGED = (OSError, RuntimeError, EOFError, UnpicklingError, LookupError, ValueError, TypeError, AttributeError)
 
 
 class Averages:
@@ -57,10 +60,21 @@ class Averages:
 
 
 def save_checkpoint(path: Path, saved: dict[str, Any]) -> None:
-    """Write a checkpoint beside its place and move it there, so that a crash leaves the previous one."""
+    """Write a checkpoint beside its place and move it there, so that a crash leaves the previous one.
+
+    Raises:
+        SpecVQError: it cannot be written, for instance because the disk is full.
+    """
     beside = path.with_suffix(".tmp")
-    torch.save(saved, beside)
-    os.replace(beside, path)
+    try:
+        torch.save(saved, beside)
+        os.replace(beside, path)
+    except (OSError, RuntimeError) as error:  # RuntimeError: what torch.save makes of a full disk
+        beside.unlink(missing_ok=True)
+        kept = f"{path} is the one before it" if path.exists() else "nothing was saved"
+        raise SpecVQError(
+            f"A checkpoint could not be written to {path.parent}; {kept}. Check the free space."
+        ) from error
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -71,9 +85,10 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """
     try:
         saved: dict[str, Any] = torch.load(path, weights_only=True, map_location="cpu")
+        _ = saved["module"].keys(), saved["optimizers"].keys(), int(saved["step"])
     except FileNotFoundError as error:
         raise UsageError(f"There is no checkpoint {path}: train first, with specvq train.") from error
-    except (OSError, RuntimeError, EOFError, UnpicklingError) as error:
+    except _DAMAGED as error:
         raise UsageError(f"{path} is damaged or no checkpoint: remove it, or name another run.") from error
     return saved
 

@@ -19,7 +19,7 @@ from ..models.vggishish import VGGish, VGGishConfig, fold_batch_norm
 from ..spectrogram import N_MELS
 from .checkpoints import load_checkpoint, read_checkpoint
 from .data import MelPack, Pack
-from .loop import LoopConfig, train
+from .loop import LoopConfig, require_batch, train
 from .monitor import Samples
 
 _DECIBELS = 100.0  # between 0 and 1 of a spectrogram
@@ -42,6 +42,7 @@ class ClassifierConfig:
     stored: Literal["float32", "float16"] = "float32"  # precision of the weights in the file
 
     def __post_init__(self) -> None:
+        require_batch(self.batch_size)
         if self.frames < self.model.min_frames:
             raise ValueError(f"this network takes {self.model.min_frames} frames or more, and frames is {self.frames}")
         if not (0 <= self.masked_bands <= N_MELS and 0 <= self.masked_frames <= self.frames):

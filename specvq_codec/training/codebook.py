@@ -23,7 +23,7 @@ from ..models.quantizer import Quantized
 from ..models.vggishish import VGGish
 from .data import MelPack, Pack
 from .distributed import share_first, sum_over_processes
-from .loop import LoopConfig, train
+from .loop import LoopConfig, require_batch, train
 from .losses import gradient_energy
 from .monitor import Samples
 from .objective import ObjectiveConfig, generator_loss, judge_loss
@@ -45,6 +45,9 @@ class CodebookConfig:
     commitment: float = 0.25  # weight of the pull of latents to their vectors
     decay: float = 0.99  # of the moving averages that the codebook follows; 0: it learns by gradient instead
     dead_below: float = 0.1  # a vector used less often than this, in latents a batch, starts again at a latent
+
+    def __post_init__(self) -> None:
+        require_batch(self.batch_size)
 
 
 class CodebookModule(nn.Module):

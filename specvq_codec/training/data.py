@@ -117,7 +117,9 @@ class Pack:
         self.labels = sorted({clip.label for clip in clips} - {""})
         self.clips = [clip for clip in clips if split is None or clip.split == split]
         if not self.clips:
-            raise UsageError(f"{folder} holds no recording of the split {split!r}.")
+            raise UsageError(
+                f"{folder} holds no recording of the split {split!r}: pack more, or with splits in a manifest.csv."
+            )
         self._places = {clip: place for place, clip in enumerate(clips)}
         lengths, starts = [clip.length for clip in self.clips], [clip.start for clip in self.clips]
         if self.device.type != "cpu":

@@ -62,7 +62,8 @@ def listing_of(folder: Path, out: Path | None = None) -> Listing:
             return _vggsound(base)
         if any(base.glob(f"*/{MELS}")):
             return _vas(base)
-    files = (path for path in folder.rglob("*") if path.is_file() and (out is None or out not in path.parents))
+    inside = out.resolve() if out is not None else None
+    files = (path for path in folder.rglob("*") if path.is_file() and inside not in path.resolve().parents)
     names = sorted(path.relative_to(folder).as_posix() for path in files)
     return Listing("sound", folder, [Entry(name, split_by_name(name)) for name in names])
 
@@ -74,8 +75,11 @@ def split_by_name(name: str) -> str:
 
 
 def _manifest(path: Path) -> list[Entry]:
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        rows = list(csv.DictReader(file))
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = list(csv.DictReader(file))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UsageError(f"{path} is no CSV file in UTF-8 ({error}): save it as one.") from error
     for row in rows:
         if not row.get("path") or row.get("split") not in SPLITS:
             raise UsageError(f"{path} needs columns path and split (one of {', '.join(SPLITS)}), not {row}.")

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..bitstream.errors import SpecVQError
+from ..bitstream.errors import SpecVQError, UsageError
 from .checkpoints import Averages, load_checkpoint, read_checkpoint, save_checkpoint
 from .distributed import Processes, joined
 from .monitor import Monitor, Samples
@@ -38,6 +38,25 @@ class LoopConfig:
     seed: int = 0
     log_every: int = 50
     save_every: int = 500
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "log_every", "save_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
+        for name in ("learning_rate", "grad_clip"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} must be above 0, not {getattr(self, name)}")
+        for name in ("warmup", "weight_decay", "seed"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{name} must not be negative, as {getattr(self, name)} is")
+        if not all(0 <= decay < 1 for decay in (*self.betas, self.ema)):
+            raise ValueError(f"betas and ema must be from 0 to below 1, not {self.betas} and {self.ema}")
+
+
+def require_batch(size: int) -> None:
+    """Raise ValueError if that is no number of examples to learn from at a time."""
+    if size < 1:
+        raise ValueError(f"batch_size must be at least 1, not {size}")
 
 
 class Task(Protocol):
@@ -136,10 +155,11 @@ class _Trainer:
             name: torch.optim.AdamW(parameter_groups(player, config), betas=config.betas)
             for name, player in task.players.items()
         }
-        self.averages = Averages(task.module, config.ema) if config.ema else None
         self.step = 0
-        if self.path.exists():
-            self._resume()
+        saved = self._resumed() if self.path.exists() else {}
+        self.averages = Averages(task.module, config.ema) if config.ema else None
+        if self.averages is not None and "ema" in saved:
+            self.averages.restore(saved["ema"]["values"], saved["ema"]["steps"])
         if config.compile:
             for network in task.networks:
                 network.compile()
@@ -217,14 +237,23 @@ class _Trainer:
             saved["ema"] = {"values": self.averages.values, "steps": self.averages.steps}
         save_checkpoint(self.path, saved)
 
-    def _resume(self) -> None:
+    def _resumed(self) -> dict[str, Any]:
+        """What was saved, after networks, optimisers and the step are as they were then."""
         saved = read_checkpoint(self.path)
         load_checkpoint(self.task.module, saved, self.path, averaged=False)
         for name, optimizer in self.optimizers.items():
-            optimizer.load_state_dict(saved["optimizers"][name])
-        if self.averages is not None:
-            self.averages.restore(saved["ema"]["values"], saved["ema"]["steps"])
+            asked = [{key: group[key] for key in ("betas", "weight_decay")} for group in optimizer.param_groups]
+            try:
+                optimizer.load_state_dict(saved["optimizers"][name])
+            except (KeyError, ValueError) as error:
+                raise UsageError(
+                    f"{self.path.parent} was trained with another `decayed` or other losses: "
+                    "configure it as it was, or name another folder (--out)."
+                ) from error
+            for group, settings in zip(optimizer.param_groups, asked, strict=True):
+                group.update(settings)  # those of the configuration count, not those that were saved
         self.step = int(saved["step"])
+        return saved
 
     def _validate(self, monitor: Monitor | None) -> dict[str, float]:
         numbers: dict[str, float] = {}

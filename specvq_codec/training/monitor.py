@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Self
 from torch import Tensor
 
 from .. import spectrogram as spec
+from ..files import write_file
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -78,8 +79,16 @@ def _forget_after(log: Path, step: int) -> None:
     """Drop the lines of steps that were lost with an interrupted run and come again."""
     if not log.exists():
         return
-    lines = log.read_text().splitlines(keepends=True)
-    log.write_text("".join(line for line in lines if json.loads(line)["step"] <= step))
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
+    write_file(log, "".join(line for line in lines if _step(line) <= step).encode(), force=True)
+
+
+def _step(line: str) -> float:
+    """The step that a line tells of; infinity for one that was cut off when its process was killed."""
+    try:
+        return float(json.loads(line)["step"])
+    except (ValueError, LookupError, TypeError):
+        return float("inf")
 
 
 def _tensorboard(run: Path, step: int) -> SummaryWriter | None:

@@ -19,7 +19,7 @@ from ..weights import Bundle, locate
 from .about import parse_about, write_about
 from .checkpoints import load_checkpoint, read_checkpoint
 from .config import fill
-from .loop import LoopConfig, train
+from .loop import LoopConfig, require_batch, train
 from .monitor import Samples
 from .sampler import mean_of_first
 from .tokens import TokenPack
@@ -36,6 +36,9 @@ class PriorTraining:
     loop: LoopConfig
     batch_size: int = 16
     columns: int = 64  # of the windows to learn from
+
+    def __post_init__(self) -> None:
+        require_batch(self.batch_size)
 
 
 class About(NamedTuple):

@@ -25,7 +25,7 @@ from ..weights import Bundle, load_bundle, locate
 from .about import parse_about, write_about
 from .config import fill
 from .data import Pack
-from .loop import LoopConfig, train
+from .loop import LoopConfig, require_batch, train
 from .monitor import Samples
 from .positions import begin_in_time
 from .start import load_start
@@ -36,6 +36,8 @@ ABOUT = "sampler.json"  # in a run: what its checkpoint is of
 FEATURE_COLUMNS = 53  # of the sound that the kept features of a video are of
 _SHOWN = 4  # continuations in TensorBoard
 _VALID_BATCH = 32
+# Settings of the network that are not to be chosen, and what they follow from.
+_FOUND_OUT = {"codebook_size": "the tokens", "num_classes": "the data (classes = true)", "optional": "drop"}
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,11 @@ class SamplerConfig:
             raise ValueError(f"drop must be from 0 to below 1, not {self.drop}")
         if self.model.feature_frames and self.model.columns != FEATURE_COLUMNS:
             raise ValueError(f"a sampler with features needs columns = {FEATURE_COLUMNS}, ten seconds")
+        untouched = TransformerConfig()
+        for name, instead in _FOUND_OUT.items():
+            if getattr(self.model, name) != getattr(untouched, name):
+                raise ValueError(f"{name} follows from {instead}: leave it out")
+        require_batch(self.batch_size)
 
 
 class About(NamedTuple):
@@ -163,7 +170,7 @@ class SamplerTask:
         self.about = About(model, labels, bundle.fingerprint, kind)
         self.module = SamplerModule(model).to(device)
         if fresh and start is not None:
-            _require_labels(start, labels)
+            _require_same(start, bundle.fingerprint, labels)
             load_start(self.module.network, start, "sampler", "network.")
         self.codec = load_codec(bundle.path).to(device)
         if fresh and start is None:
@@ -238,11 +245,24 @@ def _require_width(pack: Pack, depth: int) -> None:
         raise UsageError(f"The pack's features have {width} numbers a frame: set feature_depth = {width}, not {depth}.")
 
 
-def _require_labels(start: Path, labels: tuple[str, ...]) -> None:
-    """A network goes on with the classes that it knows."""
-    known = read_about(start).labels if (start / ABOUT).exists() else load_bundle(start).labels
+def _require_same(start: Path, fingerprint: bytes, labels: tuple[str, ...]) -> None:
+    """A network goes on with the indices and the classes that it knows."""
+    about = read_about(start) if (start / ABOUT).exists() or not (start / "config.json").exists() else None
+    known, codebook = (about.labels, about.fingerprint) if about else _of_bundle(start)
+    if codebook != fingerprint:
+        raise UsageError(
+            f"The sampler in {start} knows the indices of the weights {codebook.hex()[:8]}, and these tokens are of "
+            f"{fingerprint.hex()[:8]}: it cannot go on with them."
+        )
     if known != labels:
         raise UsageError(f"The sampler in {start} knows {len(known)} other classes than this data's {len(labels)}.")
+
+
+def _of_bundle(start: Path) -> tuple[tuple[str, ...], bytes]:
+    bundle = load_bundle(start)
+    if bundle.sampler is None:
+        raise UsageError(f"The bundle in {start} has no sampler to start with.")
+    return bundle.labels, bundle.fingerprint
 
 
 def train_sampler(

@@ -178,7 +178,7 @@ class TokenPack:
                 raise ValueError("its parts do not fit")
         except FileNotFoundError as error:
             raise UsageError(f"This pack has no tokens of the weights {bundle.name}; make them: {again}") from error
-        except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+        except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile) as error:
             raise UsageError(f"{path} is damaged ({error}); make it again: {again}") from error
         places = [number for number, clip in enumerate(everything) if clip.split == split]
         lengths, starts = lengths[places], starts[places]

@@ -25,7 +25,7 @@ from ..weights import locate
 from .adversarial import feature_matching, frozen, hinge_discriminator, hinge_generator
 from .config import fill
 from .data import Pack
-from .loop import LoopConfig, train
+from .loop import LoopConfig, require_batch, train
 from .losses import multi_resolution_stft
 from .monitor import Samples
 from .start import load_start
@@ -52,6 +52,7 @@ class VocoderConfig:
     codec_frames: int = 208  # what the codec sees around such a crop
 
     def __post_init__(self) -> None:
+        require_batch(self.batch_size)
         if not 0.0 <= self.decoded_share <= 1.0:
             raise ValueError(f"decoded_share must be from 0 to 1, not {self.decoded_share}")
         if self.decoded_share and (self.codec_frames < self.frames or self.codec_frames % COLUMN_FRAMES):

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from packs import write_pack
+from packs import write_mel_pack, write_pack
 from sampler_cases import add_tiny_sampler
 from tiny import write_tiny_bundle
 
@@ -79,7 +79,7 @@ def test_a_seam_made_on_purpose_is_found(known, monkeypatch):
 
 
 def test_a_report_of_several(known):
-    clips = long_enough(known.pack.clips, 20)
+    clips = long_enough(known.pack, 20)
     report = continued(known, clips, 3, Sampling(seed=1))
     assert report.recordings == ("0.wav", "1.wav")
     names = ["original", "decoded original", "continued, no condition", "continued, class"]
@@ -107,6 +107,13 @@ def test_primed_columns_that_change_are_counted(known, monkeypatch):
 
 
 def test_recordings_that_are_too_short(known):
-    assert [clip.path for clip in long_enough(known.pack.clips, 1)] == ["0.wav"]
+    assert [clip.path for clip in long_enough(known.pack, 1)] == ["0.wav"]
     with pytest.raises(UsageError, match="No recording of this split lasts 7 s"):
-        long_enough(known.pack.clips, 20, 7.0)
+        long_enough(known.pack, 20, 7.0)
+
+
+def test_lengths_of_packed_spectrograms_are_in_frames(known, tmp_path):
+    mels = Pack(write_mel_pack(tmp_path / "mels", known.pack), "test")
+    assert mels.kind == "mels" and long_enough(mels, 20, 1.0) == [
+        clip for clip in mels.clips if clip.length >= 22_050 / 256
+    ]

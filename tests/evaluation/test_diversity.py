@@ -1,5 +1,7 @@
 """Fidelity and diversity, and what top-X does to them."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from judging import tiny_classifier
@@ -65,3 +67,7 @@ def test_too_little_to_compare(known, classifier):
     for clips, seconds in ((known.pack.clips[:1], 1.0), (known.pack.clips, 0.1)):
         with pytest.raises(UsageError, match="of a column"):
             trade_off(known, classifier, clips, seconds, (1,), 2)
+    picky = tiny_classifier()
+    object.__setattr__(picky.network, "config", SimpleNamespace(min_frames=75))
+    with pytest.raises(UsageError, match=r"judges sounds of 0\.87 s and more, and here is one of 0\.37 s"):
+        trade_off(known, picky, known.pack.clips, 0.4, (1,), 2)

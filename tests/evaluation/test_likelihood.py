@@ -8,7 +8,7 @@ from packs import LABELLED, write_pack
 from sampler_cases import add_tiny_sampler
 from tiny import write_tiny_bundle
 
-from specvq_codec import Codec
+from specvq_codec import Codec, UsageError
 from specvq_codec.evaluation.conditioning import Conditioning
 from specvq_codec.evaluation.likelihood import FREQUENCIES, UNIFORM, bits_of, likelihood, windows
 from specvq_codec.models.transformer import Condition, Transformer, TransformerConfig
@@ -126,3 +126,10 @@ def test_conditions_that_the_pack_lacks_are_left_out(tmp_path):
     assert kinds("optional", num_classes=2, feature_frames=2, feature_depth=3, optional=True) == ["no condition"]
     assert kinds("needed", num_classes=2, feature_frames=2, feature_depth=3) == ["class and features"]
     assert kinds("none") == ["no condition"]
+
+
+def test_a_class_that_is_needed_and_not_known_is_told(tmp_path):
+    pack = Pack(write_pack(tmp_path / "pack", LABELLED), "test")
+    codec = Codec(add_tiny_sampler(write_tiny_bundle(tmp_path / "tiny"), num_classes=2), "cpu", "griffin-lim")
+    with pytest.raises(UsageError, match="does not know 'unheard'; those that it knows are called bell, dog: pack"):
+        Conditioning(codec, pack).condition(pack.clips[3], ("class",))

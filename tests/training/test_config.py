@@ -51,6 +51,14 @@ def test_nested_tables_lists_and_whole_numbers_fill_the_dataclasses(tmp_path):
             "precision must be one of float32, bfloat16, and",
         ),
         ("[model", "is not valid TOML"),
+        ("[model]\n[loop]\nsteps = 0", "loop: steps must be at least 1, not 0"),
+        ("[model]\n[loop]\nsteps = 1\nsave_every = 0", "save_every must be at least 1"),
+        ("[model]\n[loop]\nsteps = 1\nlearning_rate = -1.0", "learning_rate must be above 0, not -1.0"),
+        ("[model]\n[loop]\nsteps = 1\ngrad_clip = 0.0", "grad_clip must be above 0"),
+        ("[model]\n[loop]\nsteps = 1\nseed = -1", "seed must not be negative, as -1 is"),
+        ("[model]\n[loop]\nsteps = 1\nweight_decay = nan", "weight_decay must not be negative, as nan is"),
+        ("[model]\n[loop]\nsteps = 1\nbetas = [1.0, 0.9]", "betas and ema must be from 0 to below 1"),
+        ("batch_size = 0\n[model]\n[loop]\nsteps = 1", "batch_size must be at least 1, not 0"),
     ],
 )
 def test_mistakes_are_named(tmp_path, text, message):

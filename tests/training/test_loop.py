@@ -1,6 +1,7 @@
 """The training loop on the smallest task."""
 
 import dataclasses
+import io
 import json
 import os
 import signal
@@ -17,7 +18,7 @@ from torch import nn
 from training_cases import CODEBOOK, log
 
 from specvq_codec import UsageError
-from specvq_codec.training.checkpoints import Averages, load_checkpoint, read_checkpoint
+from specvq_codec.training.checkpoints import Averages, load_checkpoint, read_checkpoint, save_checkpoint
 from specvq_codec.training.codebook import CodebookModule
 from specvq_codec.training.loop import LoopConfig, Stopped, TrainingError, learning_rate, parameter_groups, train
 from specvq_codec.training.monitor import Samples
@@ -135,11 +136,52 @@ def test_what_is_not_finite_stops_training_and_keeps_the_last_checkpoint(tmp_pat
         train(Line(bad_loss=1), LoopConfig(20), tmp_path / "other")
 
 
-@pytest.mark.parametrize("content", [b"", b"no checkpoint", b"\x80\x02c__builtin__\neval\nq\x00."])
+NOT_OURS = io.BytesIO()
+torch.save([1, 2], NOT_OURS)
+
+
+@pytest.mark.parametrize("content", [b"", b"no checkpoint", b"\x80\x02c__builtin__\neval\nq\x00.", NOT_OURS.getvalue()])
 def test_damaged_checkpoints_are_refused(tmp_path, content):
     (tmp_path / "last.pt").write_bytes(content)
     with pytest.raises(UsageError, match="damaged or no checkpoint"):
         train(Line(), LoopConfig(2), tmp_path)
+
+
+def test_a_run_goes_on_with_what_is_asked_for_now(tmp_path):
+    """Its decay and its averages, too, which may not have been there before."""
+    train(Line(), LoopConfig(2, 0.05, weight_decay=0.0, save_every=1), tmp_path)
+    before = torch.load(tmp_path / "last.pt", weights_only=True)["module"]
+    settings = LoopConfig(3, 0.05, betas=(0.5, 0.6), weight_decay=0.25, ema=0.9, save_every=1)
+    train(Line(), settings, tmp_path)
+    saved = torch.load(tmp_path / "last.pt", weights_only=True)
+    (group,) = saved["optimizers"]["first"]["param_groups"]
+    assert (tuple(group["betas"]), group["weight_decay"]) == ((0.5, 0.6), 0.25)
+    assert saved["ema"]["steps"] == 1
+    for key, value in saved["ema"]["values"].items():  # from the weights of step 2 on
+        assert value.item() == pytest.approx(0.1 * before[key].item() + 0.9 * saved["module"][key].item())
+    with pytest.raises(UsageError, match="another `decayed` or other losses"):
+        train(Line(), dataclasses.replace(settings, steps=4, decayed="linear"), tmp_path)
+
+
+def test_a_line_of_the_log_that_was_cut_off_comes_again(finished, tmp_path):
+    train(Line(), dataclasses.replace(CONFIG, steps=5), tmp_path)
+    with (tmp_path / "log.jsonl").open("a") as file:
+        file.write('{"step": 5, "va')
+    train(Line(), dataclasses.replace(CONFIG, steps=6), tmp_path)
+    assert [line["step"] for line in log(tmp_path)] == [1, 2, 3, 4, 5, 5, 6, 6]
+
+
+def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before_it(tmp_path):
+    save_checkpoint(tmp_path / "last.pt", {"step": 1})
+    code = (
+        "import resource, torch, pathlib; from specvq_codec.training.checkpoints import save_checkpoint\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))\n"
+        f"save_checkpoint(pathlib.Path({str(tmp_path)!r}) / 'last.pt', {{'module': torch.zeros(100_000)}})\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert "SpecVQError: A checkpoint could not be written to" in done.stderr and "Check the free space" in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["last.pt"]
+    assert torch.load(tmp_path / "last.pt", weights_only=True) == {"step": 1}
 
 
 def test_a_checkpoint_of_another_configuration_is_refused(finished, tmp_path):

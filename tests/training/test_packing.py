@@ -1,4 +1,5 @@
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -35,6 +36,12 @@ def test_a_manifest_that_makes_no_sense_is_refused(sounds, tmp_path, text):
     with pytest.raises(UsageError, match=r"manifest\.csv needs columns path and split"):
         pack(sounds, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_manifest_of_another_encoding_is_refused(sounds, tmp_path):
+    (sounds / "manifest.csv").write_bytes("path,split\nTür.wav,train\n".encode("latin-1"))
+    with pytest.raises(UsageError, match=r"manifest\.csv is no CSV file in UTF-8"):
+        pack(sounds, tmp_path / "out")
 
 
 def test_a_folder_without_sound_is_refused_and_leaves_nothing(tmp_path):
@@ -117,6 +124,8 @@ def test_a_pack_stays_until_another_is_whole_and_may_lie_in_the_folder(sounds, t
     before = contents(out)
     assert pack(sounds, out).clips == clips  # not of what is in the pack
     assert contents(out) == before
+    monkeypatch.chdir(tmp_path)
+    assert pack(Path("sounds"), out).clips == clips  # however it is called
     soundfile.write(sounds / "more.wav", np.zeros(100), 22_050)
     with monkeypatch.context() as patch:
         stop_after(patch, 5)

@@ -178,7 +178,7 @@ def test_a_run_goes_on_with_the_same_network_alone(trained, data, bundle):
     run, numbers = trained
     assert train_prior(CONFIG, data, run, CPU, bundle.path) == numbers
     wider = dataclasses.replace(CONFIG, model=dataclasses.replace(MODEL, width=20))
-    with pytest.raises(UsageError, match="a run of another network, or of other tokens"):
+    with pytest.raises(UsageError, match=r"a run of another network \(dropout counts, too\), or of other data"):
         train_prior(wider, data, run, CPU, bundle.path)
 
 

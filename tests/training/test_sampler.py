@@ -119,7 +119,7 @@ def test_a_run_goes_on_with_the_same_network_alone(trained, data, bundle):
     run, numbers = trained
     assert train_sampler(CONFIG, data, run, CPU, bundle.path) == numbers
     wider = dataclasses.replace(CONFIG, model=dataclasses.replace(MODEL, n_embd=64))
-    with pytest.raises(UsageError, match="a run of another network, or of other tokens"):
+    with pytest.raises(UsageError, match=r"a run of another network \(dropout counts, too\), or of other data"):
         train_sampler(wider, data, run, CPU, bundle.path)
 
 
@@ -130,6 +130,12 @@ def test_it_starts_where_another_ended(trained, data, bundle, tmp_path):
     copy = export_sampler(write_tiny_bundle(tmp_path / "copy"), trained[0])
     numbers = train_sampler(once, data, tmp_path / "again", CPU, bundle.path, start=copy.path)
     assert numbers == pytest.approx(trained[1], abs=1e-2)
+    other = write_tiny_bundle(tmp_path / "other", seed=1)
+    others = write_tokens(tmp_path / "others", other)
+    with pytest.raises(UsageError, match=f"knows the indices of the weights {bundle.fingerprint.hex()[:8]}, and these"):
+        train_sampler(once, others, tmp_path / "wrong", CPU, other.path, start=trained[0])
+    with pytest.raises(UsageError, match="has no sampler to start with"):
+        train_sampler(once, data, tmp_path / "wrong", CPU, bundle.path, start=bundle.path)
     without = dataclasses.replace(once, classes=False, drop=0.0)
     with pytest.raises(UsageError, match="knows 4 other classes than this data's 0"):
         train_sampler(without, data, tmp_path / "none", CPU, bundle.path, start=copy.path)
@@ -213,6 +219,12 @@ def test_features_and_class_in_one_network(bundle, tmp_path):
     narrow = dataclasses.replace(config, model=dataclasses.replace(FEATURES, feature_depth=3))
     with pytest.raises(UsageError, match="set feature_depth = 4, not 3"):
         SamplerTask(narrow, data, bundle, CPU)
+
+
+@pytest.mark.parametrize("setting", [{"codebook_size": 64}, {"num_classes": 4}, {"optional": True}])
+def test_what_follows_from_the_data_is_not_chosen(setting):
+    with pytest.raises(ValueError, match=f"{next(iter(setting))} follows from .*: leave it out"):
+        SamplerConfig(TransformerConfig(**setting), LOOP)
 
 
 def test_features_belong_to_ten_seconds():

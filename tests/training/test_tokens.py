@@ -113,7 +113,7 @@ def test_tokens_of_other_weights_or_recordings_are_refused(pack, tiny_bundle, tm
         TokenPack(pack, "train", tiny_bundle, 53)
 
 
-@pytest.mark.parametrize("damage", ["cut", "text", "size", "name"])
+@pytest.mark.parametrize("damage", ["cut", "text", "size", "name", "array"])
 def test_damaged_tokens_are_refused(pack, tiny_bundle, damage):
     path = tokenize(pack, tiny_bundle, CPU).path
     data = path.read_bytes()
@@ -121,6 +121,9 @@ def test_damaged_tokens_are_refused(pack, tiny_bundle, damage):
         stored = dict(file)
     if damage in ("cut", "text"):
         path.write_bytes(data[:2000] if damage == "cut" else b"no tokens")
+    elif damage == "array":
+        with path.open("wb") as file:
+            np.save(file, stored["indices"])
     elif damage == "size":
         np.savez(path, **stored | {"codebook_size": np.int64(3)})
     else:
