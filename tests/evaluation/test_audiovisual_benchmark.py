@@ -39,7 +39,9 @@ def place(tmp_path_factory):
     classifier = ClassifierConfig(VGGishConfig((4, 4), (1, 1), hidden=4, pooled=(2, 2)), longer, 2, 848)
     train_classifier(classifier, folder / "pack", folder / "runs" / "classifier", CPU)
     for name, frames in {"212": 212, "5": 5, "1": 1, "none": 0}.items():
-        model = TransformerConfig(64, 1, 2, 16, feature_frames=frames, feature_depth=512 if frames else 0)
+        model = TransformerConfig(
+            n_layer=1, n_head=2, n_embd=16, feature_frames=frames, feature_depth=512 if frames else 0
+        )
         train_sampler(SamplerConfig(model, LOOP, 2), folder / "pack", folder / "runs" / name, CPU, bundle.path)
     return folder
 
