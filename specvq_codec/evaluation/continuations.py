@@ -32,7 +32,7 @@ from ..codes import Codes
 from ..continuation import continuations
 from ..models.autoencoder import COLUMN_FRAMES
 from ..sampling import Sampling
-from ..spectrogram import HOP_LENGTH, SAMPLE_RATE
+from ..spectrogram import SAMPLE_RATE
 from ..training.data import Clip, Pack
 from ..windows import COLUMN_SAMPLES
 from .conditioning import Conditioning
@@ -153,8 +153,7 @@ def long_enough(pack: Pack, count: int, seconds: float = SHORTEST) -> list[Clip]
 
     Raises UsageError if there is none.
     """
-    unit = 1 if pack.kind == "sound" else HOP_LENGTH  # of a recording's length, in samples
-    found = spread([clip for clip in pack.clips if clip.length * unit >= seconds * SAMPLE_RATE], count)
+    found = spread([clip for clip in pack.clips if pack.num_samples(clip) >= seconds * SAMPLE_RATE], count)
     if not found:
         raise UsageError(f"No recording of this split lasts {seconds:g} s: choose another split, or pack longer ones.")
     return found

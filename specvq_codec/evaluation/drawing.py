@@ -15,7 +15,7 @@ from ..codes import Codes
 from ..continuation import inventions
 from ..models.autoencoder import COLUMN_FRAMES
 from ..sampling import Sampling
-from ..spectrogram import HOP_LENGTH, SAMPLE_RATE
+from ..spectrogram import SAMPLE_RATE
 from ..training.data import Clip, Pack
 from ..windows import COLUMN_SAMPLES, STEP, encode_windows
 from .conditioning import Conditioning
@@ -98,12 +98,11 @@ def originals_of(settings: Sequence[Setting], limit: int | None = None) -> list[
     """
     pack = settings[0].known.pack
     window = min(one.known.codec.sampler.config.columns for one in settings)
-    unit = 1 if pack.kind == "sound" else HOP_LENGTH  # of a recording's length, in samples
-    long = [clip for clip in pack.clips if clip.length * unit >= SHORTEST * SAMPLE_RATE]
+    long = [clip for clip in pack.clips if pack.num_samples(clip) >= SHORTEST * SAMPLE_RATE]
     clips = spread(long, limit) if long else []
     if len(clips) < 2:
         raise UsageError(f"Two recordings of {SHORTEST:g} s are needed at least: choose another split or --limit.")
-    return [Original(clip, min(window, clip.length * unit // COLUMN_SAMPLES)) for clip in clips]
+    return [Original(clip, min(window, pack.num_samples(clip) // COLUMN_SAMPLES)) for clip in clips]
 
 
 def original_mel(pack: Pack, original: Original) -> Tensor:

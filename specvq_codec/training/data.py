@@ -128,6 +128,10 @@ class Pack:
         self.windows = Windows(store.to(self.device), starts, lengths)
         self._starts = dict(zip(self.clips, starts, strict=True))
 
+    def num_samples(self, clip: Clip) -> int:
+        """How long a recording is at 22 050 Hz; of spectrograms, by their hops."""
+        return clip.length if self.kind == "sound" else clip.length * spec.HOP_LENGTH
+
     def waveform(self, clip: Clip) -> Tensor:
         """All samples of a recording, float32 (N,) in [-1, 1], on the device. UsageError for a pack of spectrograms."""
         return _waveform(self._sound().store[self._of(clip)])
