@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from av.container import InputContainer, OutputContainer
     from av.video.stream import VideoStream
 
-__all__ = ["check_pictures", "check_video_suffix", "replace_sound"]
+__all__ = ["check_pictures", "replace_sound"]
 
 # Suffix -> FFmpeg's format, the codec of the sound, and the rate that this codec needs, in Hz; 0: any.
 _FORMATS = {
@@ -39,7 +39,7 @@ _ANY_RATE = 48_000  # Hz, that every codec of sound takes
 _BLOCK = 4096  # samples encoded at a time
 
 
-def check_video_suffix(path: str | PathLike[str]) -> None:
+def _check_suffix(path: str | PathLike[str]) -> None:
     """Raise UsageError if the suffix stands for no format that can be written."""
     if Path(path).suffix.lower() not in _FORMATS:
         known = ", ".join(_FORMATS)
@@ -51,7 +51,7 @@ def check_pictures(video: str | PathLike[str], out: str | PathLike[str]) -> None
 
     What is told only by the whole clip, such as damage, is not found out.
     """
-    check_video_suffix(out)
+    _check_suffix(out)
     with open_video(video) as (source, stream), _new_container(io.BytesIO(), out) as target:
         _begun(target, source, stream, video, out, _ANY_RATE)
 
@@ -78,7 +78,7 @@ def replace_sound(
         SpecVQError: the clip cannot be read, or is damaged.
     """
     av = import_av()
-    check_video_suffix(out)
+    _check_suffix(out)
     with ExitStack() as stack:
         source, stream = stack.enter_context(open_video(video))
         temporary = stack.enter_context(output_file(out, force))

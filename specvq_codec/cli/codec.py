@@ -247,8 +247,10 @@ class _Decoder:
             self._codecs[bundle.fingerprint] = Codec(bundle, self.device, self.vocoder)
         codec = self._codecs[bundle.fingerprint]
         started = time.perf_counter()  # as for encoding, loading the networks does not count
-        rate = codes.sample_rate if self.rate == "original" else int(self.rate or 0)
-        rate = rate or fitting_rate(job.target, codec.sample_rate)
+        if self.rate is None:
+            rate = fitting_rate(job.target, codec.sample_rate)
+        else:
+            rate = codes.sample_rate if self.rate == "original" else int(self.rate)
         lost = codes.lost
         if self.conceal and lost:
             from ..continuation import concealed

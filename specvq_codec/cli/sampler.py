@@ -159,10 +159,11 @@ def generate_sound(
         elapsed = time.perf_counter() - started
         for path, result in zip(targets, results, strict=True):
             _write(codec, result, path, force)
-        for path, result in zip(muxed, results, strict=bool(muxed)):  # after all sounds: a damaged clip costs none
+        if muxed:  # after all sounds: a damaged clip costs none
             from ..muxing import replace_sound
 
-            replace_sound(str(video), path, codec.decode(result), codec.sample_rate, force)
+            for path, result in zip(muxed, results, strict=True):
+                replace_sound(str(video), path, codec.decode(result), codec.sample_rate, force)
     length = results[0].duration
     if as_json:
         print_json({"outputs": targets, "videos": muxed, "seconds": length, "seed": seed, "sampling_seconds": elapsed})
@@ -223,9 +224,8 @@ def _muxed(mux: Path | None, video: Path | None, count: int, force: bool) -> lis
     if video is None:
         raise UsageError("--mux writes the video of --video with its new sound: give --video, too.")
     from ..files import check_output
-    from ..muxing import check_pictures, check_video_suffix
+    from ..muxing import check_pictures
 
-    check_video_suffix(mux)
     targets = _numbered(str(mux), count)
     for one in map(Path, targets):
         check_output(one, force)

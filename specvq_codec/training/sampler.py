@@ -247,22 +247,18 @@ def _require_width(pack: Pack, depth: int) -> None:
 
 def _require_same(start: Path, fingerprint: bytes, labels: tuple[str, ...]) -> None:
     """A network goes on with the indices and the classes that it knows."""
-    about = read_about(start) if (start / ABOUT).exists() or not (start / "config.json").exists() else None
-    known, codebook = (about.labels, about.fingerprint) if about else _of_bundle(start)
-    if codebook != fingerprint:
-        raise UsageError(
-            f"The sampler in {start} knows the indices of the weights {codebook.hex()[:8]}, and these tokens are of "
-            f"{fingerprint.hex()[:8]}: it cannot go on with them."
-        )
-    if known != labels:
-        raise UsageError(f"The sampler in {start} knows {len(known)} other classes than this data's {len(labels)}.")
-
-
-def _of_bundle(start: Path) -> tuple[tuple[str, ...], bytes]:
-    bundle = load_bundle(start)
-    if bundle.sampler is None:
+    known: About | Bundle = read_about(start) if (start / ABOUT).exists() else load_bundle(start)
+    if isinstance(known, Bundle) and known.sampler is None:
         raise UsageError(f"The bundle in {start} has no sampler to start with.")
-    return bundle.labels, bundle.fingerprint
+    if known.fingerprint != fingerprint:
+        raise UsageError(
+            f"The sampler in {start} knows the indices of the weights {known.fingerprint.hex()[:8]}, and these tokens "
+            f"are of {fingerprint.hex()[:8]}: it cannot go on with them."
+        )
+    if known.labels != labels:
+        raise UsageError(
+            f"The sampler in {start} knows {len(known.labels)} other classes than this data's {len(labels)}."
+        )
 
 
 def train_sampler(

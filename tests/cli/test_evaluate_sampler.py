@@ -4,6 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import soundfile
 import torch
@@ -86,6 +87,18 @@ def test_what_cannot_be_measured_says_why(specvq, pack, classifier, tiny_bundle,
     arguments = ("evaluate", "diversity", pack, "new.png", "--weights", "mine", "--classifier", classifier)
     assert reason in specvq(*arguments, *options, code=code).err
     assert not Path("new.png").exists()
+
+
+def test_packed_spectrograms_have_bits_and_no_continuations(specvq, pack):
+    folder = Path("vas/dog/melspec_10s_22050hz")
+    folder.mkdir(parents=True)
+    for number in range(2):
+        np.save(folder / f"{number}_mel.npy", np.random.default_rng(number).random((80, 860), np.float32))
+    specvq("data", "pack", "vas", "mels")
+    specvq("data", "tokenize", "mels", "--weights", "mine")
+    arguments = ("evaluate", "sampler", "mels", "--weights", "mine", "--split", "valid")
+    assert "measure bits per index alone, by --continue 0" in specvq(*arguments, code=2).err
+    assert "sampler, class" in specvq(*arguments, "--continue", 0).out
 
 
 def test_other_pictures_are_refused(specvq, pack, classifier):

@@ -106,6 +106,13 @@ def test_primed_columns_that_change_are_counted(known, monkeypatch):
     assert (report.primed_columns, report.kept_columns) == (12, 10)
 
 
+def test_a_window_of_one_column_has_no_halves(known, tmp_path):
+    bundle = add_tiny_sampler(write_tiny_bundle(tmp_path / "narrow"), columns=1)
+    narrow = Conditioning(Codec(bundle, "cpu", "griffin-lim"), known.pack)
+    with pytest.raises(UsageError, match="this sampler's window has one"):
+        continued(narrow, known.pack.clips[:1], 1, Sampling())
+
+
 def test_recordings_that_are_too_short(known):
     assert [clip.path for clip in long_enough(known.pack, 1)] == ["0.wav"]
     with pytest.raises(UsageError, match="No recording of this split lasts 7 s"):

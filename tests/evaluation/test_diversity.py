@@ -12,7 +12,8 @@ from tiny import write_tiny_bundle
 from specvq_codec import Codec, UsageError
 from specvq_codec.classifiers import Classifier
 from specvq_codec.evaluation.conditioning import Conditioning
-from specvq_codec.evaluation.diversity import pairwise_difference, trade_off
+from specvq_codec.evaluation.curves import save_curves
+from specvq_codec.evaluation.diversity import Point, pairwise_difference, trade_off
 from specvq_codec.evaluation.drawing import decoded_mels, encoded, original_mel
 from specvq_codec.evaluation.generation import DECODED, OTHERS
 from specvq_codec.training.data import Pack
@@ -61,6 +62,11 @@ def test_originals_decoded_without_loss_have_no_distance(known, classifier, monk
     originals, others, _ = trade_off(known, classifier, known.pack.clips, 0.4, (1,), 2)
     assert originals.mkl == pytest.approx(0.0, abs=1e-5) and originals.fid == pytest.approx(0.0, abs=1e-6)
     assert others.mkl > 0.001
+
+
+def test_curves_without_lines_for_originals_have_no_legend(tmp_path, recwarn):
+    save_curves(tmp_path / "curves.png", [Point("new", size, 1.0, None, 2.0, 3.0, 4.0) for size in (1, 8)])
+    assert not recwarn.list and (tmp_path / "curves.png").stat().st_size > 1000
 
 
 def test_too_little_to_compare(known, classifier):
