@@ -81,11 +81,12 @@ def reconstruction(
 ) -> None:
     """Compare decoded with original sound, for bundles and for codecs of others, beside the vocoders alone.
 
-    Sub-folders of a folder of sounds are its domains. Recordings weigh as much as they are long. L1 is in units of the
-    spectrogram's range, [0, 1], which is 100 dB; "mel" columns are of the spectrogram before any vocoder. Sharpness is
-    1 for the original and less for blur. FID, KID and MKL are what the classifier makes of windows of ten seconds.
-    Speeds are times real time. k-means quantises patches of spectrograms without a network, fitted to the train split
-    of packed sound.
+    Sub-folders of a folder of sounds are its domains. Recordings weigh as much as they are long, but for FID, KID
+    and MKL, for which windows of ten seconds, or what is left of a recording, all count the same. L1 is in units of
+    the spectrogram's range, [0, 1], which is 100 dB; "mel" columns are of the spectrogram before any vocoder.
+    Sharpness is 1 for the original and less for blur. FID, KID and MKL are what the classifier makes of these
+    windows. Speeds are times real time. k-means quantises patches of spectrograms without a network, fitted to the
+    train split of packed sound.
     """
     from ..evaluation.columns import as_csv, columns_of
     from ..evaluation.exhibits import Exhibits
@@ -126,12 +127,14 @@ def reconstruction(
         say(f"specvq: left out {path}: {reason}")
     names = [f"{bundle.name} ({bundle.fingerprint.hex()[:8]})" for bundle in bundles]
     about = f"{', '.join(names)}, {f'{split} split' if _is_pack(folder) else folder}"
+    about += "" if classifier is None else f", judged by {classifier}"
     # shown before anything is written, so that nothing is lost where that fails
     if as_json:
         print_json(
             {
                 "weights": [{"name": bundle.name, "fingerprint": bundle.fingerprint.hex()} for bundle in bundles],
                 "split": split if _is_pack(folder) else None,
+                "classifier": judge_name(classifier),
                 "sections": [dataclasses.asdict(section) for section in sections],
                 "left_out": [item._asdict() for item in left_out],
             }
@@ -151,6 +154,11 @@ def loaded_classifier(path: Path | None) -> "Classifier":
     from ..classifiers import default_classifier, load_classifier
 
     return default_classifier() if path is None else load_classifier(path)
+
+
+def judge_name(path: Path | None) -> str:
+    """What to call the classifier in a file, or that of the package."""
+    return "the package's" if path is None else str(path)
 
 
 def located(weights: list[str] | None) -> "list[Bundle]":
@@ -199,7 +207,9 @@ def _spoken(speech: str | None, clips: "Sequence[Clip]") -> set[str]:
 
 
 def _is_pack(folder: Path) -> bool:
-    return (folder / "index.json").exists()
+    from ..training.data import STORES
+
+    return (folder / "index.json").exists() and any((folder / store.file).exists() for store in STORES.values())
 
 
 def _recordings(folder: Path, split: str, longest: int) -> "tuple[Recordings, list[LeftOut]]":

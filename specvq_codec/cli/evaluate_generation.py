@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .codec import Device, Force, Json
-from .evaluate import Bundles, Judging, PackFolder, Split, loaded_classifier, located
-from .evaluate_sampler import numbers, with_error
+from .evaluate import Bundles, Judging, PackFolder, Split, judge_name, loaded_classifier, located
+from .evaluate_sampler import numbers, tell_of_strangers, with_error
 from .report import print_json, print_table, say, with_progress, write_text
 from .sampler import Seed
 
@@ -79,10 +79,13 @@ def generation(
     recordings = Pack(pack, split)
     bundles = located(weights)
     codecs = [Codec(bundle, str(chosen), "griffin-lim") for bundle in bundles]  # spectrograms need no vocoder
-    settings = settings_of([Conditioning(codec, recordings) for codec in codecs], wanted, counts, with_class)
+    known = [Conditioning(codec, recordings) for codec in codecs]
+    settings = settings_of(known, wanted, counts, with_class)
     originals = originals_of(settings, limit)
     kept = VerdictCache(judging, cache_folder() / "verdicts" if cache is None else cache)
     with joined(chosen) as processes:
+        if processes.leads and with_class is not False:
+            tell_of_strangers(known, [one.clip for one in originals])
 
         def track(places: Sequence[int]) -> Iterable[int]:
             return with_progress(places, len(places), "originals") if processes.leads else places
@@ -93,7 +96,8 @@ def generation(
     sections = sections_of(settings, originals, (one for part in parts for one in part))
     if as_json:
         about = {"weights": [{"name": bundle.name, "fingerprint": bundle.fingerprint.hex()} for bundle in bundles]}
-        told = {"split": split, "samples": samples, "seed": seed, "originals": [one.clip.path for one in originals]}
+        told = {"classifier": judge_name(classifier), "split": split, "samples": samples, "seed": seed}
+        told["originals"] = [one.clip.path for one in originals]
         print_json(about | told | {"sections": [dataclasses.asdict(section) for section in sections]})
     else:
         names = dict.fromkeys(f"{bundle.name} ({bundle.fingerprint.hex()[:8]})" for bundle in bundles)
@@ -112,9 +116,7 @@ def _cells(row: "Row") -> list[str]:
         str(row.sounds),
         "" if row.top_k is None else str(row.top_k),
         "" if scores.fid is None else with_error(scores.fid, None),
-        ""
-        if scores.kid is None
-        else with_error(scores.kid, scores.kid_deviation or None, 4 if abs(scores.kid) < 10 else 1),
+        "" if scores.kid is None else with_error(scores.kid, scores.kid_deviation, 4 if abs(scores.kid) < 10 else 1),
         "" if scores.inception is None else with_error(scores.inception, scores.inception_deviation),
         "" if scores.mkl is None else with_error(scores.mkl, scores.mkl_error),
     ]

@@ -10,15 +10,17 @@ import typer
 
 from ..bitstream.errors import UsageError
 from .codec import Device, Force, Json, Weights
-from .evaluate import Judging, PackFolder, Split, loaded_classifier
+from .evaluate import Judging, PackFolder, Split, judge_name, loaded_classifier
 from .report import print_json, print_table, say, with_progress
 from .sampler import Seed, TopK, Vocoder
 
 if TYPE_CHECKING:
     from ..codec import Codec
+    from ..evaluation.conditioning import Conditioning
     from ..evaluation.continuations import Report
     from ..evaluation.diversity import Point
     from ..evaluation.likelihood import Likelihood
+    from ..training.data import Clip
 
 TOP_KS = "1,16,64,256,512,1024"
 
@@ -65,6 +67,7 @@ def likelihood_and_continuations(
     if count and tokens.pack.kind != "sound":
         raise UsageError("Spectrograms cannot be continued as sound: measure bits per index alone, by --continue 0.")
     clips = long_enough(tokens.pack, count) if count else []
+    tell_of_strangers([known], tokens.pack.clips)
     sections = likelihood(known, tokens, lambda items: with_progress(items, len(items), "recordings"))
     tracked = partial(with_progress, total=len(clips), what="continuing")
     report = continued(known, clips, samples, sampling, tracked) if clips else None
@@ -130,12 +133,14 @@ def diversity(
     from ..evaluation.continuations import long_enough
     from ..evaluation.curves import save_curves
     from ..evaluation.diversity import trade_off
+    from ..evaluation.pictures import check_drawing
     from ..files import check_output, output_file
     from ..training.data import Pack
 
     if out.suffix.lower() != ".png":
         raise UsageError(f"{out} does not end in .png, the only kind of picture there is: rename it.")
     check_output(out, force)
+    check_drawing()
     wanted = numbers(top_k, "--top-k", TOP_KS)
     judge = loaded_classifier(classifier)
     codec = _codec(weights, device, "griffin-lim")  # spectrograms need no vocoder
@@ -143,11 +148,13 @@ def diversity(
     recordings = Pack(pack, split)
     clips = long_enough(recordings, count, seconds)
     known = Conditioning(codec, recordings)
+    tell_of_strangers([known], clips)
     points = trade_off(
         known, judge, clips, seconds, wanted, samples, seed, lambda items: with_progress(items, len(items), "sampling")
     )
     if as_json:
-        about = {"originals": [clip.path for clip in clips], "samples": samples, "seconds": seconds, "seed": seed}
+        about: dict[str, Any] = {"classifier": judge_name(classifier), "seconds": seconds, "seed": seed}
+        about |= {"originals": [clip.path for clip in clips], "samples": samples}
         print_json(_about(codec, split) | about | {"points": [dataclasses.asdict(point) for point in points]})
     else:
         print(f"{_title(codec, split)}: {len(clips)} originals of {seconds:g} s, {samples} samples for each\n")
@@ -176,6 +183,14 @@ def _codec(weights: str | None, device: str, vocoder: str) -> "Codec":
     codec = Codec(locate(weights), device, vocoder)
     _ = codec.sampler  # is an error where there is none
     return codec
+
+
+def tell_of_strangers(known: "Sequence[Conditioning]", clips: "Sequence[Clip]") -> None:
+    """Say how many of the recordings are of classes that samplers do not know."""
+    for one in known:
+        if count := one.strangers(clips):
+            sampler = f"the sampler of {one.codec.bundle.name}"
+            say(f"{count} of {len(clips)} recordings are of no class that {sampler} knows: they count, untold, too")
 
 
 def numbers(text: str, option: str, example: str, least: int = 1) -> list[int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ..bitstream.errors import UsageError
@@ -56,6 +57,11 @@ class Conditioning:
         features = self.pack.features(clip).cpu().numpy() if "features" in names else None
         label = clip.label if "class" in names and self.knows(clip) else None
         return condition_for(self.codec.sampler.config, labels, features, label, self.codec.device)
+
+    def strangers(self, clips: Iterable[Clip]) -> int:
+        """How many recordings are of no class that the sampler knows, if it can be told classes of the pack at all."""
+        told = any("class" in names for names in self.kinds().values())
+        return sum(not self.knows(clip) for clip in clips) if told else 0
 
     def knows(self, clip: Clip) -> bool:
         """Whether the sampler knows the class of a recording."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..bitstream import UsageError
 from .diversity import Point
 from .generation import DECODED, OTHERS
+from .pictures import check_drawing
 
 _PANELS = {  # measure: its standard error, and what the axis is called
     "mkl": ("mkl_error", "MKL (less is nearer)"),
@@ -28,10 +28,9 @@ def save_curves(path: Path, points: Sequence[Point]) -> None:
     Raises:
         UsageError: matplotlib is not installed.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise UsageError("Pictures need matplotlib: pip install 'specvq-codec[eval]'.") from error
+    check_drawing()
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(10, 6.4), dpi=90, layout="constrained")
     drawn = [point for point in points if point.top_k is not None]
     sizes = [point.top_k for point in drawn]

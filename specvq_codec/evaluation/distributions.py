@@ -7,6 +7,8 @@ subsets of KID from other random numbers, and need torchvision.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -57,7 +59,7 @@ def kernel_distance(
     degree: int = 3,
     gamma: float | None = None,
     coef0: float = 1.0,
-) -> tuple[float, float]:
+) -> tuple[float, float | None]:
     """The squared maximum mean discrepancy of features (N, D) and (M, D) for the kernel (gamma x.y + coef0)^degree.
 
     Bińkowski et al., "Demystifying MMD GANs" (2018): KID, there of Inception's features. The estimate is unbiased: for
@@ -75,7 +77,7 @@ def kernel_distance(
         coef0: of the kernel.
 
     Returns:
-        Mean and standard deviation over subsets.
+        Mean and standard deviation over subsets; no deviation where there was one.
     """
     size = min(subset_size, len(one), len(other))
     gamma = 1.0 / one.shape[1] if gamma is None else gamma
@@ -91,7 +93,7 @@ def kernel_distance(
         first, second = first.double(), second.double()
         within = _off_diagonal_mean(kernel(first, first)) + _off_diagonal_mean(kernel(second, second))
         values.append(float(within - 2 * kernel(first, second).mean()))
-    return float(np.mean(values)), float(np.std(values))
+    return float(np.mean(values)), float(np.std(values)) if subsets > 1 else None
 
 
 def inception_score(logits: Tensor, splits: int = SPLITS, shuffle: bool = True) -> tuple[float, float]:
@@ -115,8 +117,9 @@ def inception_score(logits: Tensor, splits: int = SPLITS, shuffle: bool = True) 
         logits = logits[torch.from_numpy(np.random.RandomState(SEED).permutation(count))]
     scores = []
     for part in range(splits):
-        chances = logits[part * count // splits : (part + 1) * count // splits].softmax(1)
-        divergence = torch.special.xlogy(chances, chances / chances.mean(0)).sum(1)
+        chances = logits[part * count // splits : (part + 1) * count // splits].log_softmax(1)
+        together = chances.logsumexp(0) - math.log(len(chances))  # logarithms, since chances can be 0 in float64
+        divergence = (chances.exp() * (chances - together)).sum(1)
         scores.append(float(divergence.mean().exp()))
     return float(np.mean(scores)), float(np.std(scores))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -56,15 +57,25 @@ class Exhibits:
     """
 
     def __init__(self, clips: Sequence[Clip], per_domain: int) -> None:
-        """Choose recordings of every domain, the same ones every time, but no more than there is room for."""
+        """Choose recordings of every domain, the same ones every time, but no more than there is room for.
+
+        Args:
+            clips: in the order in which they are measured.
+            per_domain: how many to choose of each domain.
+        """
         chosen = list(examples(clips, per_domain).values())
         count = min(MOST, len(chosen))
-        self._paths = {chosen[i * len(chosen) // count].path for i in range(count)}
+        paths = {chosen[i * len(chosen) // count].path for i in range(count)}
+        due: Counter[str] = Counter()
+        self._due: dict[str, int] = {}  # by path: how many of its domain are to be shown up to there
+        for clip in clips:
+            due[clip.domain] += clip.path in paths
+            self._due[clip.path] = due[clip.domain]
         self.shown: list[Exhibit] = []
 
     def wants(self, clip: Clip) -> bool:
-        """Whether a recording is one of the chosen."""
-        return clip.path in self._paths
+        """Whether a recording is one of the chosen, or follows one in its domain that could not be shown."""
+        return sum(exhibit.domain == clip.domain for exhibit in self.shown) < self._due[clip.path]
 
     def show(self, clip: Clip, recording: Recording, rows: Sequence[tuple[str, Decoded]]) -> None:
         """Keep what was decoded of it, shortened."""

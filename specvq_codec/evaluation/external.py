@@ -5,8 +5,9 @@ Codec 2 (Rowe, "Codec 2: open source speech coding at 2400 bits/s and below") co
 the PATH. To compare with another codec, write a class with the two members of `ExternalCodec` and name it in
 `external_codec`, or decode a folder with it and use `systems.DecodedSystem`.
 
-Rates count a codec's own packets, without the file around them, and are that much in favour of these codecs: a Codec 2
-file pads every frame to whole bytes, and an Ogg file adds headers and pages. Times include the start of the programs.
+Rates count a codec's own packets, with those that it needs beyond the end of the sound, and without the file around
+them: a Codec 2 file pads every frame to whole bytes, and an Ogg file adds headers and pages. Times include the start of
+the programs, and not the change of the sampling rate.
 """
 
 from __future__ import annotations
@@ -135,7 +136,7 @@ def external_codec(name: str) -> ExternalCodec:
         UsageError: there is none, or its programs are not installed.
     """
     peers: dict[str, Codec2 | Opus] = {peer.name: peer for peer in CODEC2}
-    rate = re.fullmatch(r"opus-(\d+)k", name)
+    rate = re.fullmatch(r"opus-([1-9]\d*)k", name)
     if rate and int(rate[1]) in OPUS_KILOBITS:
         peers[name] = Opus(name, int(rate[1]))
     if name not in peers:

@@ -1,7 +1,7 @@
 """Recordings to measure: those of a pack, or the sound files below a folder. What cannot be measured is left out.
 
 Sound files are of any format, rate and number of channels that the package reads, and become mono at 22 050 Hz. Where
-a folder has several sub-folders, these are the domains, and what lies beside them is of the domain "other".
+a folder has sub-folders, these are the domains, and what lies beside them is of the domain "other".
 """
 
 from __future__ import annotations
@@ -62,11 +62,13 @@ class SoundFolder:
         self.folder, self.longest = folder, longest
         self.clips: list[Clip] = []
         self.left_out: list[LeftOut] = []
+        if not folder.is_dir():
+            raise UsageError(f"There is no folder {folder}: give one of sound files, or a pack from specvq data pack.")
         paths = sorted(path.relative_to(folder) for path in folder.rglob("*") if path.suffix.lower() in SOUND_SUFFIXES)
         paths = [path for path in paths if (folder / path).is_file()]
-        folders = {path.parts[0] for path in paths if len(path.parts) > 1}
+        beside = OTHER if any(len(path.parts) > 1 for path in paths) else NONE
         for path in paths:
-            domain = NONE if len(folders) < 2 else path.parts[0] if len(path.parts) > 1 else OTHER
+            domain = path.parts[0] if len(path.parts) > 1 else beside
             try:
                 with open_sound(folder / path) as sound:
                     length = resampled_length(sound.expected_samples or 0, sound.sample_rate)
@@ -87,7 +89,9 @@ class SoundFolder:
 
 
 def read_sound(path: Path, most: int) -> Tensor:
-    """The first samples of a sound file, mono at 22 050 Hz, no more than `most`: float32 (N,).
+    """The first samples of a sound file, mono at 22 050 Hz, no more than `most`: float32 (N,) in [-1, 1].
+
+    What goes beyond, which files of floats can have, is clipped: most codecs know nothing louder.
 
     Raises:
         AudioError: it cannot be read.
@@ -99,7 +103,7 @@ def read_sound(path: Path, most: int) -> Tensor:
             length += len(block)
             if length >= most:
                 break
-    return torch.from_numpy(np.concatenate(parts)[:most])
+    return torch.from_numpy(np.concatenate(parts)[:most]).clamp(-1.0, 1.0)
 
 
 def measurable(

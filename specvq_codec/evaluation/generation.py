@@ -42,7 +42,7 @@ class Scores:
     Attributes:
         fid: Fréchet distance of the features from those of the originals.
         kid: squared maximum mean discrepancy of the features from those of the originals.
-        kid_deviation: its standard deviation over subsets.
+        kid_deviation: its standard deviation over subsets; None where all sounds were compared at once.
         inception: inception score.
         inception_deviation: its standard deviation over parts.
         mkl: mean divergence from the originals' classes, in nats.

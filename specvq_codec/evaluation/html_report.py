@@ -87,8 +87,9 @@ def _table(section: Section, columns: Sequence[Column]) -> str:
     title = (
         f"{escape(section.domain)} <span class='quiet'>{section.recordings} {of}, {_duration(section.seconds)}</span>"
     )
+    region = f'class="scroll" tabindex="0" role="region" aria-label="{escape(section.domain)}"'
     return (
-        f'<h3>{title}</h3><div class="scroll" tabindex="0"><table><thead><tr><th scope="col">codec</th>{headings}</tr>'
+        f'<h3>{title}</h3><div {region}><table><thead><tr><th scope="col">codec</th>{headings}</tr>'
         f"</thead><tbody>{''.join(rows)}</tbody></table></div>"
     )
 
@@ -105,7 +106,10 @@ def _legend(columns: Sequence[Column]) -> str:
         for column in COLUMNS
         if column in columns
     )
-    note = "Recordings weigh as much as they are long. All rows are of the same recordings."
+    note = (
+        "Recordings weigh as much as they are long, but for FID, KID and MKL, in which every window of ten seconds "
+        "counts the same, and so does a rest of a second or more. All rows are of the same recordings."
+    )
     return f"<details open><summary>What the columns mean</summary><dl>{told}</dl><p>{note}</p></details>"
 
 

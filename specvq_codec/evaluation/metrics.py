@@ -103,6 +103,13 @@ def pesq(estimate: Tensor, target: Tensor) -> float | None:
     from pesq import BufferTooShortError, NoUtterancesError
     from pesq import pesq as measured
 
+    def is_speech(sound: npt.NDArray[np.float32]) -> bool:
+        try:
+            measured(PESQ_RATE, sound, sound, "wb")
+        except NoUtterancesError:
+            return False
+        return True
+
     def pieces(sound: Tensor) -> Iterator[npt.NDArray[np.float32]]:
         for piece in sound.tensor_split(-(-len(sound) // (PESQ_SECONDS * spec.SAMPLE_RATE))):
             yield np.concatenate(list(resampled([piece.numpy()], spec.SAMPLE_RATE, PESQ_RATE)))
@@ -113,8 +120,10 @@ def pesq(estimate: Tensor, target: Tensor) -> float | None:
             continue  # the package would divide by its loudness
         try:
             scores.append(measured(PESQ_RATE, original, decoded, "wb"))
-        except (BufferTooShortError, NoUtterancesError):
+        except BufferTooShortError:
             continue
+        except NoUtterancesError:  # in either sound: where speech was lost, that is the worst of all
+            scores += [1.0] if is_speech(original) else []
         except ValueError:  # what the package makes of silence in the place of speech
             scores.append(1.0)
     return sum(scores) / len(scores) if scores else None

@@ -140,6 +140,8 @@ class NeuralCodec:
         try:
             start = time.perf_counter()
             coded, bits = self.network.encode(padded)
+            if self.device.type == "cuda":
+                torch.cuda.synchronize(self.device)  # which is still computing
             encoded = time.perf_counter()
             made = self.network.decode(coded)[0, 0].float().cpu()
             decoded = time.perf_counter()

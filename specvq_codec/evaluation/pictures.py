@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import io
 import re
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -65,7 +66,8 @@ def save_spectrograms(
         extent = (0.0, seconds, -0.5, spec.N_MELS - 0.5)
         decibels = (mel * 100.0 - 80.0).numpy()
         image = axis.imshow(decibels, vmin=-80, vmax=20, cmap=colours, origin="lower", aspect="auto", extent=extent)
-        axis.set_title(title, fontsize=9, loc="left")
+        readable = title.encode("utf-8", "backslashreplace").decode()  # file names can be of any bytes
+        axis.set_title(readable, fontsize=9, loc="left", parse_math=False)
         axis.set_yticks(places, [f"{hz / 1000:g}" for hz in TICKS])
     for axis in axes[:1] if beside else axes:
         axis.set_ylabel("kHz")
@@ -85,17 +87,20 @@ def save_spectrograms(
 def examples(clips: Sequence[Clip], per_domain: int) -> dict[str, Clip]:
     """Recordings of every domain to show, the same ones every time, by the names "DOMAIN-1", "DOMAIN-2" and so on.
 
-    Names are fit for files: what is neither letter, digit nor hyphen becomes an underscore. The recordings are evenly
-    spread over the domain's of at least 3 s, or over all of its recordings where none is as long.
+    Names are fit for files: what is neither letter, digit nor hyphen becomes an underscore, and domains whose names are
+    equal then are counted as one. The recordings are evenly spread over the domain's of at least 3 s, or over all of
+    its recordings where none is as long.
     """
     chosen: dict[str, Clip] = {}
+    counts: Counter[str] = Counter()
     for domain in sorted({clip.domain for clip in clips}):
         mine = [clip for clip in clips if clip.domain == domain]
         mine = [clip for clip in mine if clip.length >= SHORTEST] or mine
         count = min(per_domain, len(mine))
         name = re.sub(r"[^\w-]", "_", domain)
         for i in range(count):
-            chosen[f"{name}-{i + 1}"] = mine[(2 * i + 1) * len(mine) // (2 * count)]
+            counts[name] += 1
+            chosen[f"{name}-{counts[name]}"] = mine[(2 * i + 1) * len(mine) // (2 * count)]
     return chosen
 
 

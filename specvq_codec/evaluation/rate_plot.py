@@ -36,9 +36,9 @@ def rate_plot(rows: Sequence[Row], column: Column) -> str:
         return ""
     limits = [(number, row, value) for number, row, value in there if not row.bits_per_second]
     rates = [row.bits_per_second or 1.0 for _, row, _ in points]
-    across = _Axis(math.log10(min(rates) / 1.3), math.log10(max(rates) * 1.3), LEFT, WIDTH - RIGHT)
+    across = _rate_axis(min(rates), max(rates))
     values = [value for _, _, value in there]
-    room = 0.08 * (max(values) - min(values)) or 0.1 * abs(values[0]) or 1.0
+    room = max(0.08 * (max(values) - min(values)), 0.001 * max(map(abs, values))) or 1.0
     up = _Axis(min(values) - room, max(values) + room, HEIGHT - BOTTOM, TOP)
     parts = [_frame(across, up, column)]
     for place, (number, row, value) in enumerate(limits):
@@ -71,10 +71,10 @@ def _frame(across: _Axis, up: _Axis, column: Column) -> str:
         text = f"{rate / 1000:g}k" if rate >= 1000 else f"{rate:g}"
         parts.append(f'<path class="grid" d="M{x:.1f} {TOP}V{HEIGHT - BOTTOM}"/>')
         parts.append(f'<text class="tick" x="{x:.1f}" y="{HEIGHT - BOTTOM + 15}" text-anchor="middle">{text}</text>')
-    for value in _ticks(up.low, up.high):
+    for value, text in _ticks(up.low, up.high):
         y = up.place(value)
         parts.append(f'<path class="grid" d="M{LEFT} {y:.1f}H{WIDTH - RIGHT}"/>')
-        parts.append(f'<text class="tick" x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{value:g}</text>')
+        parts.append(f'<text class="tick" x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{text}</text>')
     middle = (LEFT + WIDTH - RIGHT) / 2
     parts.append(f'<text class="tick" x="{middle:.0f}" y="{HEIGHT - 6}" text-anchor="middle">bit/s</text>')
     return "".join(parts)
@@ -108,9 +108,20 @@ def _rates(axis: _Axis) -> list[float]:
     return [rate for digit, rate in within if len(within) <= 7 or digit == 1]
 
 
-def _ticks(low: float, high: float) -> list[float]:
-    """Some round numbers between two."""
+def _rate_axis(lowest: float, highest: float) -> _Axis:
+    """An axis of logarithms around rates, with two numbers of `_rates` at least."""
+    low, high = math.log10(lowest / 1.3), math.log10(highest * 1.3)
+    round_ones = [math.log10(digit) + decade for decade in range(-3, 13) for digit in (1, 2, 5)]
+    if sum(low <= number <= high for number in round_ones) < 2:
+        low = max(number for number in round_ones if number <= low)
+        high = min(number for number in round_ones if number >= high)
+    return _Axis(low - 1e-9, high + 1e-9, LEFT, WIDTH - RIGHT)
+
+
+def _ticks(low: float, high: float) -> list[tuple[float, str]]:
+    """Some round numbers between two, and how to write them."""
     size = 10.0 ** math.floor(math.log10((high - low) / 4))
     step = next(size * digit for digit in (1, 2, 5, 10) if (high - low) / (size * digit) <= 6)
     first, last = math.ceil(low / step), math.floor(high / step)
-    return [round(number * step, 12) for number in range(first, last + 1)]
+    digits = max(0, -math.floor(math.log10(step) + 1e-9))
+    return [(number * step, f"{number * step:.{digits}f}") for number in range(first, last + 1)]

@@ -1,10 +1,11 @@
 """How close decoded sound is to the original, for codecs side by side.
 
 The convention. A recording's distances are means over the recording; those of a domain are means over its recordings,
-weighted by their length. Silence in recordings counts, and nothing is cropped. "Spectrogram L1" compares log-mel
-spectrograms in [0, 1] before any vocoder, in all frames whose centre lies in the recording; the spectrogram is that of
-the recording followed by silence up to a whole column, as the encoder sees it, and decoded values are clamped to
-[0, 1]. It is the number to compare codebooks with. All the other distances compare waveforms.
+weighted by their length, but for those of the classifier, which are of windows. Silence in recordings counts, and
+nothing is cropped. "Spectrogram L1" compares log-mel spectrograms in [0, 1] before any vocoder, in all frames whose
+centre lies in the recording; the spectrogram is that of the recording followed by silence up to a whole column, as the
+encoder sees it, and decoded values are clamped to [0, 1]. It is the number to compare codebooks with. All the other
+distances compare waveforms.
 
 Sharpness is the energy of the spectrogram's gradient in all recordings of a domain, divided by the originals' (see
 `metrics.gradient_energy`), before any vocoder and of the final waveforms. STOI and PESQ are measured where the domain
@@ -142,7 +143,7 @@ def evaluate(
         audience: is shown what it wants to see.
 
     Returns:
-        A section for all recordings, then one for each domain, unless there are no domains.
+        A section for all recordings, then one for each domain, if there are several.
 
     Raises:
         UsageError: there is nothing that could be measured, or two rows have the same name.
@@ -172,7 +173,8 @@ def evaluate(
     # in one order, since the subsets of KID are drawn by it
     ordered = [(name, sorted(results, key=lambda one: one.clip.path)) for name, results in measured.items()]
     sections = [_section(ALL, ordered)]
-    for domain in sorted({result.clip.domain for result in ordered[0][1]} - {NONE}):
+    domains = {result.clip.domain for result in ordered[0][1]}
+    for domain in sorted(domains - {NONE}) if len(domains) > 1 else ():
         chosen = [(name, [one for one in results if one.clip.domain == domain]) for name, results in ordered]
         sections.append(_section(section_name(domain), chosen))
     return sections

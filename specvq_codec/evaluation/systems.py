@@ -30,7 +30,7 @@ from .labels import labels_of
 from .neural_codecs import NEURAL_CODECS, neural_codec
 
 GRIFFIN_LIM = "griffin-lim"
-MISSING = SAMPLE_RATE // 2  # samples by which decoded sound may end too early: coders work in frames
+MISSING = SAMPLE_RATE // 2  # samples by which decoded sound may end too early, if half is there: coders work in frames
 
 
 @dataclass(frozen=True)
@@ -182,7 +182,7 @@ class DecodedSystem:
         if file is None:
             raise AudioError(f"{self.label} has no such file in {self.folder}: decode it, too.")
         sound = read_sound(file, length)
-        if len(sound) < length - MISSING:
+        if len(sound) < length - min(MISSING, length // 2):
             seconds = f"{len(sound) / SAMPLE_RATE:.2f} s, and the original {length / SAMPLE_RATE:.2f} s"
             raise AudioError(f"{file} lasts {seconds}: decode all of it.")
         bits = None if self.bits_per_second is None else self.bits_per_second * length / SAMPLE_RATE

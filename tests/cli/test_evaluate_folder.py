@@ -59,8 +59,9 @@ def test_decoded_files_enter_the_comparison(tiny_bundle, folder, tmp_path):
     decoded = ("--decoded", f"same={folder / 'speech'}:6000", "--decoded", f"quieter={tmp_path / 'decoded'}")
     done = evaluate(tiny_bundle, folder / "speech", *decoded, "--speech", "all", "--json")
     assert done.returncode == 0, done.stderr
-    (section,) = json.loads(done.stdout)["sections"]
-    rows = {row["name"]: row for row in section["rows"]}
+    sections = json.loads(done.stdout)["sections"]
+    assert [section["domain"] for section in sections] == ["all", "far", "other"]
+    rows = {row["name"]: row for row in sections[0]["rows"]}
     assert rows["same"]["log_mel_l1"] == 0.0 and rows["same"]["stoi"] == pytest.approx(1.0)
     assert rows["same"]["bits_per_second"] == pytest.approx(6000)
     assert 0.0 < rows["quieter"]["log_mel_l1"] < 0.1 and rows["quieter"]["bits_per_second"] is None
@@ -77,6 +78,27 @@ def test_without_a_decoded_file_a_recording_is_left_out(tiny_bundle, folder, tmp
     assert result["sections"][0]["recordings"] == 1
     reasons = {item["path"]: item["reason"] for item in result["left_out"]}
     assert "no such file of lyra" in reasons["beside.mp3"] and "lasts 1.00 s" in reasons["birds/long.flac"]
+
+
+def test_half_of_a_short_recording_has_to_be_there(tiny_bundle, tmp_path):
+    (tmp_path / "sounds").mkdir()
+    (tmp_path / "decoded").mkdir()
+    for name, share in (("all", 1.0), ("most", 0.8), ("little", 0.4)):
+        soundfile.write(tmp_path / f"sounds/{name}.wav", sound(0.4), RATE)
+        soundfile.write(tmp_path / f"decoded/{name}.wav", sound(0.4)[: round(share * 0.4 * RATE)], RATE)
+    options = ("--decoded", f"lyra={tmp_path}/decoded", "--json", "--vocoder", "griffin-lim")
+    done = evaluate(tiny_bundle, tmp_path / "sounds", *options)
+    result = json.loads(done.stdout)
+    assert result["sections"][0]["recordings"] == 2 and len(result["sections"]) == 1
+    assert [item["path"] for item in result["left_out"]] == ["little.wav"]
+
+
+def test_a_sound_folder_may_hold_any_index(tiny_bundle, tmp_path):
+    soundfile.write(tmp_path / "a.wav", sound(0.3), RATE)
+    (tmp_path / "index.json").write_text('{"of": "a web site"}')
+    done = evaluate(tiny_bundle, tmp_path, "--json", "--vocoder", "griffin-lim")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["sections"][0]["recordings"] == 1
 
 
 @pytest.mark.parametrize("words, reason", [("lyra", "NAME=FOLDER"), ("lyra=nowhere:3200", "no folder nowhere")])

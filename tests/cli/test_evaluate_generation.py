@@ -66,6 +66,15 @@ def test_tables_json_and_csv(specvq, pack, tmp_path):
     assert "use -f" in specvq(*ARGUMENTS, "--csv", "rows.csv", code=2).err
 
 
+def test_recordings_of_unknown_classes_are_counted(specvq, pack):
+    assert "knows" not in specvq(*ARGUMENTS).err
+    index = Path("pack/index.json")
+    index.write_text(index.read_text().replace('"bell"', '"gong"'))
+    told = "1 of 3 recordings are of no class that the sampler of tiny knows"
+    assert told in specvq(*ARGUMENTS).err
+    assert "knows" not in specvq(*ARGUMENTS, "--no-class").err
+
+
 def test_two_processes_give_what_one_gives(specvq, pack, tiny_bundle):
     alone = run_process(tiny_bundle, *ARGUMENTS, "--json", "-n", 3, "--seed", 5)  # with as many threads as each of two
     expected = alone.stdout.decode()

@@ -1,6 +1,9 @@
 """Plain folders of sound: what can be measured of them."""
 
+import shutil
+
 import pytest
+import soundfile
 import torch
 from sound_folders import RATE, write_sounds
 from tiny import sound
@@ -22,8 +25,12 @@ def test_domains_are_the_sub_folders(folder):
     assert "notes.txt" not in clips
 
 
-def test_one_sub_folder_is_no_domain(folder):
-    assert {clip.domain for clip in SoundFolder(folder / "speech", RATE).clips} == {""}
+def test_one_sub_folder_is_a_domain_too(folder, tmp_path):
+    clips = {clip.path: clip.domain for clip in SoundFolder(folder / "speech", RATE).clips}
+    assert clips == {"a.wav": "other", "far/away/b.ogg": "far"}
+    shutil.copytree(folder / "speech" / "far", tmp_path / "speech")
+    assert [clip.domain for clip in SoundFolder(tmp_path, RATE).clips] == ["speech"]
+    assert [clip.domain for clip in SoundFolder(tmp_path / "speech" / "away", RATE).clips] == [""]
 
 
 def test_lengths_are_what_headers_announce(folder):
@@ -68,6 +75,19 @@ def test_channels_are_averaged_and_rates_unified(folder):
     # the same sweep at another rate, but for noise above the half of ours
     assert len(stereo) == pytest.approx(len(mono), abs=1)
     assert float(stereo.abs().max()) < 1.0
+
+
+def test_what_is_louder_than_most_codecs_know_is_clipped(tmp_path):
+    soundfile.write(tmp_path / "loud.wav", 20 * sound(0.5), RATE, subtype="FLOAT")
+    sounds = SoundFolder(tmp_path, RATE)
+    ((_, waveform),) = measurable(sounds, sounds.clips, RATE, [])
+    torch.testing.assert_close(waveform, torch.from_numpy(20 * sound(0.5)).clamp(-1.0, 1.0))
+    assert float(waveform.abs().max()) == 1.0
+
+
+def test_a_folder_that_is_not_there(tmp_path):
+    with pytest.raises(UsageError, match=r"There is no folder .*nowhere"):
+        SoundFolder(tmp_path / "nowhere", RATE)
 
 
 @pytest.mark.parametrize("make", [lambda place: None, lambda place: (place / "text.wav").write_text("no sound")])

@@ -1,12 +1,13 @@
 """PESQ of something that goes loud and quiet as speech does. The package comes as C source and may be absent."""
 
+import numpy as np
 import pytest
 import torch
 from tiny import sound
 
 from specvq_codec.evaluation.metrics import pesq, pesq_is_there
 
-pytest.importorskip("pesq", reason="pesq is not installed, which needs a C compiler")
+package = pytest.importorskip("pesq", reason="pesq is not installed, which needs a C compiler")
 
 SPEECH = torch.from_numpy(sound(3.0))
 NOISE = torch.randn(len(SPEECH), generator=torch.Generator().manual_seed(0))
@@ -22,6 +23,19 @@ def test_the_original_has_the_best_quality_and_noise_takes_it_away():
 
 def test_silence_in_the_place_of_speech_is_the_worst():
     assert pesq(torch.zeros_like(SPEECH), SPEECH) == 1.0
+
+
+@pytest.mark.parametrize("lost, expected", [(False, 1.0), (True, None)])
+def test_where_no_utterance_is_found_the_original_decides(monkeypatch, lost, expected):
+    """The package does not tell in which of the two sounds it found none."""
+
+    def measured(rate, original, decoded, mode):
+        if lost or not np.array_equal(original, decoded):
+            raise package.NoUtterancesError("none")
+        return 4.6
+
+    monkeypatch.setattr(package, "pesq", measured)
+    assert pesq(NOISE, SPEECH) == expected
 
 
 @pytest.mark.parametrize("target", [torch.zeros(44_100), SPEECH[:1], SPEECH[:300], SPEECH[:5000]])
