@@ -26,7 +26,7 @@ from .inspection import FileInfo, inspect
 from .sizes import MAX_CODEBOOK_SIZE, ROWS
 
 if TYPE_CHECKING:
-    from .container import read, read_lenient, write
+    from .container import check_coding, read, read_lenient, write
     from .entropy import CodingModel, frequency_tables
     from .prior import Prior
 
@@ -53,6 +53,7 @@ __all__ = [
     "SpecVQError",
     "UsageError",
     "WeightsError",
+    "check_coding",
     "frequency_tables",
     "inspect",
     "learned_mark",
@@ -65,6 +66,7 @@ __all__ = [
 _LATER = {
     "CodingModel": ".entropy",
     "Prior": ".prior",
+    "check_coding": ".container",
     "frequency_tables": ".entropy",
     "read": ".container",
     "read_lenient": ".container",

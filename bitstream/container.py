@@ -32,7 +32,7 @@ from .inspection import inspect
 from .learned import decode_learned, encode_learned
 from .recovery import surviving_blocks
 
-__all__ = ["read", "read_lenient", "write"]
+__all__ = ["check_coding", "read", "read_lenient", "write"]
 
 
 def write(
@@ -61,12 +61,7 @@ def write(
         UsageError: an argument is not as described, or the model lacks what the coding needs.
         BitstreamError: the bytes do not decode to the same indices: a defect of this package or of this machine.
     """
-    if entropy not in ENTROPY_CHOICES:
-        raise UsageError(f"There is no entropy coding {entropy!r}: use one of {', '.join(ENTROPY_CHOICES)}.")
-    if entropy == "static" and model.static is None:
-        raise UsageError("These weights have no static tables: use --entropy auto or fixed.")
-    if entropy == "learned" and model.prior is None:
-        raise UsageError("These weights have no prior for learned coding: use --entropy auto, or other weights.")
+    check_coding(entropy, model)
     if len(fingerprint) < FINGERPRINT_BYTES:
         raise UsageError(f"A fingerprint has at least {FINGERPRINT_BYTES} bytes, not {len(fingerprint)}.")
     marks = _marks(fingerprint, model)
@@ -80,6 +75,16 @@ def write(
             "and report this defect."
         )
     return data
+
+
+def check_coding(entropy: str, model: CodingModel) -> None:
+    """Raise UsageError if there is no such entropy coding, or the model lacks what it needs."""
+    if entropy not in ENTROPY_CHOICES:
+        raise UsageError(f"There is no entropy coding {entropy!r}: use one of {', '.join(ENTROPY_CHOICES)}.")
+    if entropy == "static" and model.static is None:
+        raise UsageError("These weights have no static tables: use --entropy auto or fixed.")
+    if entropy == "learned" and model.prior is None:
+        raise UsageError("These weights have no prior for learned coding: use --entropy auto, or other weights.")
 
 
 def read(data: bytes, model: CodingModel, fingerprint: bytes | None) -> tuple[Header, npt.NDArray[np.int16]]:

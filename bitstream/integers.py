@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from .errors import WeightsError
 
-__all__ = ["Array", "Engine", "Linear", "table"]
+__all__ = ["Array", "Engine", "Linear", "Table"]
 
 Array = npt.NDArray[Any]
 Engine = Callable[[Array, Array], Array]
@@ -72,7 +72,17 @@ class Linear:
         return integers
 
 
-def table(values: Array, dtype: npt.DTypeLike) -> Callable[[Array], Array]:
-    """A function of integers that is given by its values from -len/2 on, and by the outermost ones beyond them."""
-    kept, half = np.ascontiguousarray(values, dtype=dtype), len(values) // 2
-    return lambda places: kept.take(places + half, mode="clip")
+class Table:
+    """A function of integers that is given by its values from -len/2 on, and by the outermost ones beyond them.
+
+    Args:
+        values: (N,).
+        dtype: of what the function gives.
+    """
+
+    def __init__(self, values: Array, dtype: npt.DTypeLike) -> None:
+        self._values, self._half = np.ascontiguousarray(values, dtype=dtype), len(values) // 2
+
+    def __call__(self, places: Array) -> Array:
+        """The values at integers of any shape."""
+        return self._values.take(places + self._half, mode="clip")

@@ -16,7 +16,7 @@ import numpy as np
 
 from .errors import WeightsError
 from .header import learned_mark
-from .integers import Array, Engine, Linear, table
+from .integers import Array, Engine, Linear, Table
 from .sizes import MAX_CODEBOOK_SIZE, ROWS
 
 __all__ = ["Prior", "Steps"]
@@ -82,9 +82,9 @@ class Prior:
         self._output = [linear(f"rows.{row}.output") for row in range(ROWS)]
         self._codes = [linear("codes", bias) for bias in tensors["codes.bias"]]
         self._width = shapes.width
-        self._tanh, self._hidden_table = (table(tensors[f"tables.{name}"], np.float32) for name in ("tanh", "hidden"))
+        self._tanh, self._hidden_table = (Table(tensors[f"tables.{name}"], np.float32) for name in ("tanh", "hidden"))
         self._sigmoid, self._candidate = (
-            table(tensors[f"tables.{name}"], np.int64) for name in ("sigmoid", "candidate")
+            Table(tensors[f"tables.{name}"], np.int64) for name in ("sigmoid", "candidate")
         )
         self._exponential = tensors["tables.exponential"].astype(np.int64)
 

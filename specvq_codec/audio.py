@@ -4,6 +4,8 @@ Everything downstream sees blocks of mono float32 samples, full scale being [-1,
 implementation detail: no result depends on them. Resampling and writing are in files of their own, and are handed on.
 """
 
+import io
+import os
 import re
 import shutil
 import sys
@@ -11,7 +13,7 @@ import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack
-from os import SEEK_END, PathLike, fspath
+from os import PathLike, fspath
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
@@ -37,6 +39,7 @@ __all__ = [
     "open_sound",
     "resampled",
     "resampled_length",
+    "whole",
 ]
 
 MIN_RATE, MAX_RATE = 8_000, 192_000  # Hz, of the sounds that are accepted
@@ -63,8 +66,9 @@ class SoundStream:
     """A sound that is read once, from its beginning to its end, as mono float32 blocks of shape (N,).
 
     Channels are averaged. Samples that are not a number or infinite become 0, and samples beyond 1024 times full scale
-    are limited to that; either gives one `AudioWarning`. Iterating raises `AudioError` when the sound turns out to
-    be damaged, cut short or empty. Use it in a ``with`` statement, or read it to the end, to close what it opened.
+    are limited to that; either gives one `AudioWarning`. Iterating raises `AudioError` when the sound turns out to be
+    damaged, cut short or empty, and when it is done a second time. Use it in a ``with`` statement, or read it to the
+    end, to close what it opened.
 
     Attributes:
         name: What to call the sound in messages.
@@ -93,8 +97,12 @@ class SoundStream:
         self._blocks = blocks  # of shape (N, channels), floating point
         self._resources = resources or ExitStack()
         self._warned = False
+        self._begun = False
 
     def __iter__(self) -> Iterator[Samples]:
+        if self._begun:
+            raise AudioError(f"{self.name} was read already: open it again.")
+        self._begun = True
         with self._resources:
             for block in self._blocks:
                 self.num_samples += len(block)
@@ -131,20 +139,21 @@ def open_sound(source: str | PathLike[str] | IO[bytes]) -> SoundStream:
     """Open a sound for reading.
 
     Args:
-        source: A path, "-" for the standard input, or a binary file object (which the caller closes). What cannot seek,
-            such as a pipe, is first copied to a temporary file on disk.
+        source: A path, "-" for the standard input, or a binary file object (which the caller closes), of which
+            everything is read. What is no plain file, such as a pipe or an object in memory, is first copied to a
+            temporary file on disk.
 
     Returns:
         The stream of the whole sound, at its own rate.
 
     Raises:
         AudioError: There is no such file, it is not a sound that libsndfile reads, it holds less than its header
-            announces, or its rate or number of channels is out of range.
+            announces (where libsndfile tells), or its rate or number of channels is out of range.
     """
     resources = ExitStack()
     try:
         file, name = _binary_file(source, resources)
-        if not file.seekable():
+        if not _is_plain(file):
             file = _spooled(file, name, resources)
         sound = resources.enter_context(_sound_file(file, name))
         _check_announced_length(sound, name)
@@ -173,9 +182,15 @@ def array_stream(samples: Any, sample_rate: int) -> SoundStream:
     """
     name = "The array of samples"
     if hasattr(samples, "detach"):  # a torch tensor, recognised without importing torch
-        samples = samples.detach().cpu()
-        samples = (samples.float() if samples.is_floating_point() else samples).numpy()
-    array = np.asarray(samples)
+        try:
+            samples = samples.detach().cpu()
+            samples = (samples.float() if samples.is_floating_point() else samples).numpy()
+        except (TypeError, RuntimeError) as error:  # a sparse one, or one without values
+            raise AudioError(f"{name} holds no samples as they are ({_reason(error)}): make it dense first.") from error
+    try:
+        array = np.asarray(samples)
+    except ValueError as error:  # lists of several lengths
+        raise AudioError(f"{name} is none ({_reason(error)}): give channels of one length.") from error
     if array.ndim not in (1, 2):
         raise AudioError(f"{name} has shape {array.shape}, but (samples,) or (channels, samples) is needed.")
     if array.size == 0:
@@ -207,8 +222,17 @@ class _ForwardSoundFile(soundfile.SoundFile):  # type: ignore[misc]
 
 
 def _sound_file(file: IO[bytes], name: str) -> soundfile.SoundFile:
+    """A reader of a plain file, by its descriptor.
+
+    Given the object, libsndfile would call back into Python, where an exception is lost and counts as the end of the
+    file: one from a signal would leave a sound that is cut short, and nobody would know.
+    """
+    by_descriptor = os.name == "posix"  # elsewhere descriptors are of one C library and not of all
     try:
-        return _ForwardSoundFile(file)
+        if not by_descriptor:
+            return _ForwardSoundFile(file)
+        os.lseek(file.fileno(), 0, os.SEEK_SET)
+        return _ForwardSoundFile(file.fileno(), closefd=False)
     except (soundfile.SoundFileError, TypeError) as error:  # TypeError: a name that ends in .raw
         raise AudioError(
             f"{name} is not a sound file that can be read ({_reason(error)}): convert it to WAV or FLAC first."
@@ -234,8 +258,8 @@ def _file_blocks(
     # MP3 files without a table of contents have no exact length: libsndfile estimates one, and reads no further.
     estimated = sound.subtype.startswith("MPEG")
     if estimated:
-        position = file.tell()
-        unread = file.seek(0, SEEK_END) - position
+        descriptor = file.fileno()
+        unread = os.fstat(descriptor).st_size - os.lseek(descriptor, 0, os.SEEK_CUR)
         if unread > 65_536:
             warnings.warn(
                 f"{name}: {unread} bytes at the end were not read, because the MP3 file states no exact length; if "
@@ -260,9 +284,14 @@ def _array_blocks(array: npt.NDArray[Any]) -> Iterator[npt.NDArray[Any]]:
 def _binary_file(source: str | PathLike[str] | IO[bytes], resources: ExitStack) -> tuple[IO[bytes], str]:
     """The source as a binary file object, and its name for messages."""
     if not isinstance(source, str | PathLike):
-        if not isinstance(source.read(0), bytes):
+        name = str(getattr(source, "name", "The file object"))
+        try:
+            nothing = source.read(0)
+        except ValueError as error:  # it is closed
+            raise AudioError(f"{name} cannot be read ({_reason(error)}): open it again.") from error
+        if not isinstance(nothing, bytes):
             raise AudioError("The file object gives text: open it in binary mode, as in open(path, 'rb').")
-        return source, str(getattr(source, "name", "The file object"))
+        return source, name
     path = fspath(source)
     try:
         if path == "-":
@@ -276,16 +305,23 @@ def _binary_file(source: str | PathLike[str] | IO[bytes], resources: ExitStack) 
         raise AudioError(f"{path} cannot be opened ({_reason(error)}): check the path and its permissions.") from error
 
 
+def _is_plain(file: IO[bytes]) -> bool:
+    """Whether it is a file of the system as it is, not one that is unpacked on the way, and no pipe."""
+    return isinstance(getattr(file, "raw", file), io.FileIO) and file.seekable()
+
+
 def _spooled(source: IO[bytes], name: str, resources: ExitStack) -> IO[bytes]:
-    """Copy a pipe to a temporary file: sound files have to be read with seeks, and memory must not grow with them."""
+    """Copy to a temporary file: sound files have to be read with seeks, and memory must not grow with them."""
     try:
+        if source.seekable():
+            source.seek(0)
         spool = resources.enter_context(tempfile.TemporaryFile())
         shutil.copyfileobj(source, spool, 1 << 20)
-        spool.seek(0)
-    except OSError as error:
+        spool.flush()
+    except (OSError, EOFError) as error:  # EOFError: of what is unpacked on the way
         raise AudioError(
-            f"{name} could not be copied to a temporary file ({_reason(error)}): free some space in "
-            f"{tempfile.gettempdir()}."
+            f"{name} could not be copied to a temporary file ({_reason(error)}): see whether it can be read, and free "
+            f"some space in {tempfile.gettempdir()}."
         ) from error
     return spool
 
@@ -309,10 +345,15 @@ def _check_announced_length(sound: soundfile.SoundFile, name: str) -> None:
             )
 
 
+def whole(number: Any) -> int:
+    """A whole number of any type as an int; 0 if it is none."""
+    if isinstance(number, float | np.floating) and float(number).is_integer():
+        return int(number)
+    return int(number) if isinstance(number, int | np.integer) else 0
+
+
 def _checked_rate(sample_rate: Any, name: str) -> int:
-    rate = int(sample_rate) if isinstance(sample_rate, int | np.integer) else 0
-    if isinstance(sample_rate, float) and sample_rate.is_integer():
-        rate = int(sample_rate)
+    rate = whole(sample_rate)
     if not MIN_RATE <= rate <= MAX_RATE:
         raise AudioError(
             f"{name} has a sample rate of {sample_rate} Hz, and a whole number from {MIN_RATE} to {MAX_RATE} is "

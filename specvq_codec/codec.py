@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from os import PathLike
-from typing import IO, Any, TypeVar
+from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
+from torch import Tensor
 
 from . import spectrogram as spec
-from .audio import MAX_RATE, MIN_RATE, SoundStream, array_stream, blocks_of, open_sound, resampled
+from .audio import MAX_RATE, MIN_RATE, SoundStream, array_stream, blocks_of, open_sound, resampled, whole
 from .bitstream import Coding, Header, UsageError, WeightsError
 from .codes import Codes, checked_indices
 from .conditions import Features, condition_for
@@ -24,6 +22,7 @@ from .devices import pick_device
 from .models.autoencoder import Autoencoder, AutoencoderConfig
 from .models.melgan import Generator, MelGANConfig
 from .models.transformer import Transformer, TransformerConfig
+from .networks import network_of
 from .precision import check_precision, with_precision
 from .rate import encode_to_rate
 from .sampling import Progress, Sampling
@@ -33,9 +32,7 @@ from .windows import COLUMN_SAMPLES, STEP, decode_windows, encode_windows, fade_
 __all__ = ["Codec", "Codes"]
 
 Samples = npt.NDArray[np.float32]
-Network = TypeVar("Network", bound=nn.Module)
 VOCODERS = ("auto", "melgan", "griffin-lim")
-_DEPTHS = ("num_res_blocks", "num_res_layers", "n_layer")  # settings that tell how many parts a network has
 
 
 class Codec:
@@ -72,7 +69,7 @@ class Codec:
         check_precision(sampler_precision, self.device)
         self.sampler_precision = sampler_precision
         self.model = bundle.coding_model()
-        autoencoder = _network(Autoencoder, AutoencoderConfig, bundle.autoencoder, bundle, "codebook")
+        autoencoder = network_of(Autoencoder, AutoencoderConfig, bundle.autoencoder, bundle, "codebook")
         self.autoencoder = autoencoder.to(self.device).channels_last()
         self.vocoder: Generator | None = None
         if vocoder == "auto":
@@ -80,7 +77,7 @@ class Codec:
         if vocoder == "melgan":
             if bundle.melgan is None:
                 raise WeightsError(f"The bundle {bundle.name} has no vocoder: use --vocoder griffin-lim.")
-            generator = _network(Generator, MelGANConfig, bundle.melgan, bundle, "vocoder")
+            generator = network_of(Generator, MelGANConfig, bundle.melgan, bundle, "vocoder")
             if generator.config.num_mels != spec.N_MELS or generator.config.hop_length != spec.HOP_LENGTH:
                 raise WeightsError(f"The vocoder of {bundle.name} needs other spectrograms: use --vocoder griffin-lim.")
             self.vocoder = generator.to(self.device)
@@ -118,7 +115,7 @@ class Codec:
         Raises:
             AudioError: the sound cannot be read or used.
             WeightsError: there is a target, and the bundle has no prior.
-            UsageError: the file cannot be made so small.
+            UsageError: the file cannot be made so small, or the sound is longer than 25 hours.
         """
         with self._stream(sound, sample_rate) as stream:
             return self.encode_opened(stream, target_bps)
@@ -127,11 +124,13 @@ class Codec:
         self, stream: SoundStream, target_bps: float | None = None, progress: Callable[[int], object] | None = None
     ) -> Codes:
         """Encode a sound that is open already; `progress` is told how many columns more are done."""
+        self._check_length(stream, stream.expected_samples or 1)
         if target_bps is not None:
             return encode_to_rate(self, stream, target_bps, progress)
         parts = []
         for part in self.encode_stream(stream):
             parts.append(part)
+            self._check_length(stream, stream.num_samples)
             if progress:
                 progress(len(part))
         indices = np.concatenate(parts)
@@ -144,10 +143,16 @@ class Codec:
         return [self.encode(sound, sample_rate) for sound in sounds]
 
     @torch.inference_mode()
-    def encode_stream(self, stream: SoundStream) -> Iterator[npt.NDArray[np.int16]]:
-        """Encode a stream in bounded memory; yields indices (t, 5), int16, whose concatenation is that of `encode`."""
-        for grid in encode_windows(self._mels(stream), self._encode_window):
-            yield grid.mT.to("cpu", torch.int16).numpy()
+    def encode_stream(
+        self, sound: SoundStream | str | PathLike[str] | IO[bytes] | Any, sample_rate: int | None = None
+    ) -> Iterator[npt.NDArray[np.int16]]:
+        """Encode in bounded memory; yields indices (t, 5), int16, whose concatenation is that of `encode`.
+
+        The arguments are those of `encode`; the sound may also be open already.
+        """
+        with self._stream(sound, sample_rate) as stream:
+            for grid in encode_windows(self._mels(stream), self._encode_window):
+                yield grid.mT.to("cpu", torch.int16).numpy()
 
     @torch.inference_mode()
     def latent_stream(self, stream: SoundStream) -> Iterator[Tensor]:
@@ -159,11 +164,11 @@ class Codec:
         blocks = blocks_of(resampled(stream, stream.sample_rate, self.sample_rate), STEP * COLUMN_SAMPLES)
         return mel_chunks(torch.from_numpy(block).to(self.device) for block in blocks)
 
-    def decode(self, codes: Codes | str | PathLike[str], sample_rate: int | None = None) -> Samples:
+    def decode(self, codes: Codes | str | PathLike[str] | bytes, sample_rate: int | None = None) -> Samples:
         """Decode to samples.
 
         Args:
-            codes: codes, or the path of an `.svq` file.
+            codes: codes, or the path of an `.svq` file, or its bytes.
             sample_rate: wanted rate in Hz, 8000 to 192000; `codes.sample_rate` gives exactly `codes.num_samples`
                 samples. None stands for the codec's 22 050 Hz.
 
@@ -175,21 +180,23 @@ class Codec:
             BitstreamError: the file is damaged.
             UsageError: there is no such rate, or the codes are no such indices.
         """
-        if not isinstance(codes, Codes | str | PathLike):
-            raise UsageError(f"decode takes Codes or the path of an .svq file, not {type(codes).__name__}.")
-        loaded = codes if isinstance(codes, Codes) else Codes.load(codes, self.bundle)
-        return np.concatenate(list(self.decode_stream(loaded, sample_rate)))
+        return np.concatenate(list(self.decode_stream(codes, sample_rate)))
 
     def decode_batch(self, batch: Sequence[Codes], sample_rate: int | None = None) -> list[Samples]:
         """Decode several codes, each as `decode` does."""
         return [self.decode(codes, sample_rate) for codes in batch]
 
-    def decode_stream(self, codes: Codes, sample_rate: int | None = None) -> Iterator[Samples]:
-        """Decode in bounded memory; yields blocks whose concatenation is what `decode` returns."""
+    def decode_stream(
+        self, codes: Codes | str | PathLike[str] | bytes, sample_rate: int | None = None
+    ) -> Iterator[Samples]:
+        """Decode in bounded memory; yields blocks whose concatenation is what `decode` returns, from the same."""
+        codes = self._loaded(codes)
         self.check(codes)
-        rate = self.sample_rate if sample_rate is None else sample_rate
-        if rate != codes.sample_rate and not (isinstance(rate, int) and MIN_RATE <= rate <= MAX_RATE):
-            raise UsageError(f"The rate must be the original's or from {MIN_RATE} to {MAX_RATE} Hz, not {rate!r}.")
+        rate = self.sample_rate if sample_rate is None else whole(sample_rate)
+        if rate != codes.sample_rate and not MIN_RATE <= rate <= MAX_RATE:
+            raise UsageError(
+                f"The rate must be the original's or from {MIN_RATE} to {MAX_RATE} Hz, not {sample_rate!r}."
+            )
         length = output_length(codes, rate)
         codec_length = output_length(codes, self.sample_rate)
         sound = _silenced(self.vocode(self._frames(codes)), codes.lost)
@@ -230,7 +237,7 @@ class Codec:
         settings, name = self.bundle.sampler, self.bundle.name
         if settings is None:
             raise WeightsError(f"The bundle {name} has no sampler, which continues sounds: give weights that have one.")
-        network = _network(Transformer, TransformerConfig, settings, self.bundle, "sampler")
+        network = network_of(Transformer, TransformerConfig, settings, self.bundle, "sampler")
         if network.config.codebook_size != self.model.codebook_size:
             raise WeightsError(f"The sampler of {name} was trained with another codebook: get the bundle again.")
         for key, parameter in network.named_parameters():
@@ -293,7 +300,22 @@ class Codec:
         condition = condition_for(self.sampler.config, self.bundle.labels, features, label, self.device)
         return inventions(self, seconds, 1, sampling, condition, progress)[0]
 
+    def _loaded(self, codes: Any) -> Codes:
+        if isinstance(codes, str | PathLike):
+            return Codes.load(codes, self.bundle)
+        if isinstance(codes, bytes):
+            return Codes.from_bytes(codes, self.bundle)
+        if not isinstance(codes, Codes):
+            raise UsageError(f"decode takes Codes, the path of an .svq file, or its bytes, not {type(codes).__name__}.")
+        return codes
+
+    def _check_length(self, stream: SoundStream, samples: int) -> None:
+        """Raise UsageError if a file cannot hold so much, before hours go into it."""
+        Header(Coding.FIXED, self.bundle.fingerprint[:4], stream.sample_rate, samples)
+
     def _stream(self, sound: Any, sample_rate: int | None) -> SoundStream:
+        if isinstance(sound, SoundStream):
+            return sound
         if isinstance(sound, str | PathLike) or hasattr(sound, "read"):
             if sample_rate is not None:
                 raise UsageError("sample_rate is for samples; a file knows its own: leave it out.")
@@ -351,40 +373,3 @@ def output_length(codes: Codes, rate: int) -> int:
     if rate == codes.sample_rate:
         return codes.num_samples
     return max(1, (2 * codes.num_samples * rate + codes.sample_rate) // (2 * codes.sample_rate))
-
-
-class _Unfilled(TorchFunctionMode):
-    """Modules that are made in this context do not fill their parameters, which takes longer than loading them."""
-
-    def __torch_function__(
-        self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        if getattr(function, "__name__", "") in ("uniform_", "normal_", "fill_", "zero_"):
-            return None
-        return function(*args, **(kwargs or {}))
-
-
-def _network(
-    kind: Callable[[Any], Network], config_kind: type[Any], settings: dict[str, Any], bundle: Bundle, part: str
-) -> Network:
-    """A network with the weights of a bundle; whatever the bundle holds, it is a network or a WeightsError."""
-    names = {field.name for field in dataclasses.fields(config_kind)}
-    if set(settings) - names:
-        raise WeightsError(f"{bundle.path} has settings that this version does not know: install a newer specvq-codec.")
-    tensors = {key: torch.from_numpy(value).float() for key, value in bundle.tensors(part).items()}
-    values: dict[str, Any] = {
-        key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()
-    }
-    try:
-        if any(values.get(depth, 1) > len(tensors) for depth in _DEPTHS):
-            raise ValueError("it is deeper than its weights")
-        with torch.device("meta"), _Unfilled():  # takes no memory, however large the settings say that it is
-            network = kind(config_kind(**values))
-    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
-        raise WeightsError(f"{bundle.path} has settings that make no network ({error}): get it again.") from error
-    wanted = network.state_dict()
-    for key in sorted(set(wanted) | set(tensors)):
-        if key not in tensors or key not in wanted or wanted[key].shape != tensors[key].shape:
-            raise WeightsError(f"{key} in {bundle.path} ({part}) is missing, unknown or of the wrong shape.")
-    network.load_state_dict(tensors, assign=True)
-    return network.eval()

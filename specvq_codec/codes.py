@@ -62,7 +62,7 @@ class Codes:
 
     @cached_property
     def bitrate(self) -> float:
-        """Bits per second of the actual file, with everything that is in it."""
+        """Bits per second of the file that `to_bytes` makes, with everything that is in it."""
         return 8 * len(self.to_bytes()) / self.duration
 
     def beginning(self, seconds: float) -> Codes:

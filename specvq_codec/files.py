@@ -13,7 +13,7 @@ from pathlib import Path
 from .bitstream import MAX_FILE_BYTES
 from .bitstream.errors import BitstreamError, SpecVQError, UsageError
 
-__all__ = ["SOUND_SUFFIXES", "check_output", "check_outputs", "output_file", "read_file", "write_file"]
+__all__ = ["SOUND_SUFFIXES", "check_output", "check_outputs", "output_file", "read_file", "reason_of", "write_file"]
 
 # What libsndfile reads; a format is found out from the content, but in a folder not everything should be tried.
 SOUND_SUFFIXES = frozenset(
@@ -30,23 +30,28 @@ def check_output(path: str | PathLike[str], force: bool = False) -> None:
         force: Whether a file that exists may be overwritten.
 
     Raises:
-        UsageError: The file exists and `force` is not set, the path is a folder or in a folder that does not exist or
-            cannot be written to, or "-" is a terminal.
+        UsageError: The file exists and `force` is not set, the path is or names a folder or is in one that does not
+            exist or cannot be written to, or "-" is a terminal.
     """
     if os.fspath(path) == "-":
         if sys.stdout.isatty():
             raise UsageError("The standard output is a terminal: redirect it to a file or a program, or name a file.")
         return
     target = Path(path)
-    if target.is_dir():
-        raise UsageError(f"{target} is a folder: name a file in it.")
-    if not target.parent.is_dir():
-        raise UsageError(f"There is no folder {target.parent}: create it first.")
-    if target.is_file() and not force:
-        raise UsageError(f"{target} exists already: use -f (force=True) to overwrite it, or choose another name.")
-    folder = Path(os.path.realpath(target)).parent  # where `output_file` writes
-    if (target.is_file() or not target.exists()) and not os.access(folder, os.W_OK | os.X_OK):
-        raise UsageError(f"{folder} cannot be written to (permission denied): choose another folder.")
+    try:
+        if target.is_dir():
+            raise UsageError(f"{target} is a folder: name a file in it.")
+        if os.fspath(path).endswith(os.sep):
+            raise UsageError(f"{os.fspath(path)} is the name of a folder, and there is none: name a file.")
+        if not target.parent.is_dir():
+            raise UsageError(f"There is no folder {target.parent}: create it first.")
+        if target.is_file() and not force:
+            raise UsageError(f"{target} exists already: use -f (force=True) to overwrite it, or choose another name.")
+        folder = Path(os.path.realpath(target)).parent  # where `output_file` writes
+        if (target.is_file() or not target.exists()) and not os.access(folder, os.W_OK | os.X_OK):
+            raise UsageError(f"{folder} cannot be written to (permission denied): choose another folder.")
+    except (OSError, ValueError) as error:  # a name that is too long, a folder that is closed, a null character
+        raise UsageError(f"{target} cannot be written ({reason_of(error)}): choose another name.") from error
 
 
 def check_outputs(paths: Iterable[str | PathLike[str] | None], force: bool = False) -> None:
@@ -73,8 +78,9 @@ def check_outputs(paths: Iterable[str | PathLike[str] | None], force: bool = Fal
 def output_file(path: str | PathLike[str], force: bool = False) -> Iterator[Path]:
     """A temporary path to write to, whose file takes the place of `path` when the ``with`` block ends well.
 
-    When the block ends with an exception, the temporary file is removed, and what was at `path` stays as it was. What
-    is not a plain file ("-" for the standard output, a named pipe, /dev/null) gets a copy at the end.
+    When the block ends with an exception, the temporary file is removed, and what was at `path` stays as it was. A file
+    that is replaced keeps its permissions. What is not a plain file ("-" for the standard output, a named pipe,
+    /dev/null) gets a copy at the end.
 
     Args:
         path: A path, or "-" for the standard output.
@@ -91,7 +97,7 @@ def output_file(path: str | PathLike[str], force: bool = False) -> Iterator[Path
     temporary = folder / f".specvq-{secrets.token_hex(8)}.part"
     try:
         # Not by tempfile, whose files are closed to other users, as the result would then be, too.
-        os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
+        os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600 if copy else 0o666))
     except OSError as error:
         raise UsageError(f"{folder} cannot be written to ({error.strerror}): choose another folder.") from error
     try:
@@ -101,7 +107,11 @@ def output_file(path: str | PathLike[str], force: bool = False) -> Iterator[Path
                 _copy(temporary, path)
             else:
                 check_output(path, force)  # something may have come there in the meantime
+                if os.path.exists(path):
+                    shutil.copymode(path, temporary)
                 os.replace(temporary, os.path.realpath(path))
+        except BrokenPipeError:  # nobody reads on, which is no failure
+            raise
         except OSError as error:
             raise _not_written(path, error) from error
     finally:
@@ -127,16 +137,21 @@ def read_file(path: str | PathLike[str]) -> bytes:
     try:
         with nullcontext(sys.stdin.buffer) if os.fspath(path) == "-" else Path(path).open("rb") as file:
             data = file.read(MAX_FILE_BYTES + 1)
-    except OSError as error:
-        raise BitstreamError(f"{name} cannot be read ({(error.strerror or str(error)).lower()}).") from error
+    except (OSError, ValueError) as error:  # ValueError: a null character in the path
+        raise BitstreamError(f"{name} cannot be read ({reason_of(error)}).") from error
     if len(data) > MAX_FILE_BYTES:
         raise BitstreamError(f"{name} is too large for an .svq file: give one that specvq encode made.")
     return data
 
 
+def reason_of(error: Exception) -> str:
+    """Why something failed, in the system's words where it is an OSError."""
+    return str(getattr(error, "strerror", None) or error).lower()
+
+
 def _not_written(path: str | PathLike[str], error: OSError) -> SpecVQError:
     name = "The standard output" if os.fspath(path) == "-" else os.fspath(path)
-    return SpecVQError(f"{name} could not be written ({(error.strerror or str(error)).lower()}).")
+    return SpecVQError(f"{name} could not be written ({reason_of(error)}).")
 
 
 def _copy(temporary: Path, path: str | PathLike[str]) -> None:

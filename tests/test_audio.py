@@ -1,11 +1,14 @@
 """Sound in: every format, rate, shape and kind of damage has a defined outcome, and memory is bounded."""
 
+import gzip
 import io
 import os
+import signal
 import subprocess
 import sys
 import threading
 import warnings
+from contextlib import ExitStack
 
 import numpy as np
 import pytest
@@ -273,6 +276,75 @@ def test_paths_that_are_no_files(tmp_path):
         open_sound(tmp_path)
     with pytest.raises(AudioError, match="binary mode"):
         open_sound(io.StringIO("text"))
+
+
+class Stopped(BaseException):
+    """What a signal's handler raises, as KeyboardInterrupt and SystemExit."""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="no such timers")
+@pytest.mark.parametrize("name", ["long.mp3", "long.ogg", "long.flac"])
+def test_what_a_signal_raises_is_never_the_end_of_a_sound(tmp_path, name):
+    """Whenever it comes: the sound is read to its end, or the exception arrives."""
+
+    def stop(*_):
+        raise Stopped
+
+    soundfile.write(tmp_path / name, tone(400_000, 44100), 44100)
+    length = len(whole(open_sound(tmp_path / name)))
+    before = signal.signal(signal.SIGALRM, stop)
+    arrived = 0
+    try:
+        for delay in np.linspace(2e-4, 3e-2, 150):
+            try:
+                signal.setitimer(signal.ITIMER_REAL, delay)
+                found = len(whole(open_sound(tmp_path / name)))
+                signal.setitimer(signal.ITIMER_REAL, 0)
+            except Stopped:
+                arrived += 1
+            else:
+                assert found == length
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert arrived > 0
+
+
+def test_a_stream_is_read_once(tmp_path):
+    (tmp_path / "a.wav").write_bytes(wav_bytes(tone(100, 44100)))
+    stream = open_sound(tmp_path / "a.wav")
+    assert len(whole(stream)) == 100
+    with pytest.raises(AudioError, match="read already: open it again"):
+        whole(stream)
+
+
+@pytest.mark.parametrize("wrap", ["memory", "gzip", "read before", "unbuffered"])
+def test_file_objects_of_every_kind(tmp_path, wrap):
+    """All of it is read, wherever it stands."""
+    data = wav_bytes(tone(30_000, 44100))
+    (tmp_path / "a.wav").write_bytes(data)
+    with gzip.open(tmp_path / "a.gz", "wb") as packed:
+        packed.write(data)
+    wanted = whole(open_sound(tmp_path / "a.wav"))
+    with ExitStack() as stack:
+        if wrap == "memory":
+            file = io.BytesIO(data)
+            file.seek(0, io.SEEK_END)
+        elif wrap == "gzip":
+            file = stack.enter_context(gzip.open(tmp_path / "a.gz"))
+        else:
+            file = stack.enter_context(open(tmp_path / "a.wav", "rb", buffering=0 if wrap == "unbuffered" else -1))
+            file.read(10)
+        assert np.array_equal(whole(open_sound(file)), wanted)
+        assert not file.closed
+
+
+def test_file_objects_that_cannot_be_read(tmp_path):
+    (tmp_path / "cut.gz").write_bytes(gzip.compress(wav_bytes(tone(30_000, 44100)))[:-1000])
+    with gzip.open(tmp_path / "cut.gz") as file, pytest.raises(AudioError, match="could not be copied"):
+        open_sound(file)
+    with pytest.raises(AudioError, match="closed file"):
+        open_sound(file)
 
 
 def test_nothing_stays_open(tmp_path):

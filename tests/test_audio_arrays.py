@@ -49,6 +49,9 @@ def test_more_tensors():
         (np.zeros(3, bool), "bool"),
         (np.zeros(3, complex), "complex"),
         (["a", "b"], "type"),
+        ([[0.1], [0.1, 0.2]], "channels of one length"),
+        (torch.zeros(3, 4).to_sparse(), "make it dense"),
+        (torch.zeros(3, device="meta"), "make it dense"),
     ],
 )
 def test_arrays_that_are_refused(samples, message):

@@ -1,5 +1,6 @@
 import dataclasses
 import io
+import pickle
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from tiny import sound
 
 from specvq_codec import AudioError, BitstreamError, Codec, Codes, UsageError, WeightsError
-from specvq_codec.audio import AudioWarning, SoundStream, array_stream
+from specvq_codec.audio import AudioWarning, SoundStream, array_stream, open_sound
 from specvq_codec.bitstream import Coding, Header, inspect
 from specvq_codec.codes import bundle_of
 
@@ -195,6 +196,10 @@ def test_files_are_encoded_like_arrays(codec, tmp_path, suffix, subtype):
 
 def test_a_file_knows_its_rate(codec, tmp_path):
     soundfile.write(tmp_path / "a.wav", sound(0.1), RATE)
+    with pytest.raises(BitstreamError, match="cannot be read"):
+        codec.decode("null\0character.svq")
+    with pytest.raises(UsageError, match="cannot be written"):
+        codec.encode(sound(0.1)).save("null\0character.svq")
     with pytest.raises(UsageError, match="sample_rate is for samples"):
         codec.encode(tmp_path / "a.wav", 44_100)
 
@@ -205,6 +210,13 @@ def test_rates_that_no_sound_has(codec, rate):
         codec.encode(sound(0.1), rate)
     with pytest.raises(UsageError, match="rate"):
         codec.decode(codec.encode(sound(0.1)), rate)
+
+
+@pytest.mark.parametrize("rate", [16_000.0, np.int32(16_000), np.float32(16_000)])
+def test_whole_rates_of_any_type(codec, rate):
+    codes = codec.encode(sound(0.1), rate)
+    assert codes.sample_rate == 16_000 and codes == codec.encode(sound(0.1), 16_000)
+    assert len(codec.decode(codes, rate)) == codes.num_samples
 
 
 @pytest.mark.parametrize("entropy", ["auto", "fixed", "static"])
@@ -230,10 +242,11 @@ def test_codes_are_found_their_weights(codec, long, monkeypatch):
     assert Codes.from_bytes(data) == long[1]
 
 
-def test_the_bitrate_is_that_of_the_file(codec):
+def test_the_bitrate_is_that_of_the_file(codec, tmp_path):
     codes = codec.encode(sound(10.0))
     assert codes.duration == 10.0
-    assert codes.bitrate == 8 * len(codes.to_bytes()) / 10.0
+    codes.save(tmp_path / "a.svq")
+    assert codes.bitrate == 8 * (tmp_path / "a.svq").stat().st_size / 10.0
     assert 150 < codes.bitrate < 200  # 54 columns of five indices of six bits, and the header
 
 
@@ -340,10 +353,46 @@ def test_indices_of_any_integer_type_are_decoded(codec):
         assert other.to_bytes() == codes.to_bytes()
 
 
-@pytest.mark.parametrize("codes", [np.zeros((3, 5), np.int16), None, b"SVQ"])
+@pytest.mark.parametrize("codes", [np.zeros((3, 5), np.int16), None, io.BytesIO(b"SVQ")])
 def test_decode_says_what_it_takes(codec, codes):
     with pytest.raises(UsageError, match="decode takes Codes"):
         codec.decode(codes)
+
+
+def test_codes_are_decoded_from_wherever_they_are(codec, tmp_path):
+    codes = codec.encode(sound(0.5))
+    codes.save(tmp_path / "a.svq")
+    wanted = codec.decode(codes)
+    for same in (tmp_path / "a.svq", str(tmp_path / "a.svq"), codes.to_bytes(), pickle.loads(pickle.dumps(codes))):
+        assert np.array_equal(codec.decode(same), wanted)
+        assert np.array_equal(np.concatenate(list(codec.decode_stream(same))), wanted)
+
+
+def test_streams_take_what_is_encoded(codec, tmp_path):
+    soundfile.write(tmp_path / "a.wav", sound(0.5, 44_100), 44_100)
+    wanted = codec.encode(tmp_path / "a.wav").indices
+    for parts in (codec.encode_stream(tmp_path / "a.wav"), codec.encode_stream(open_sound(tmp_path / "a.wav"))):
+        assert np.array_equal(np.concatenate(list(parts)), wanted)
+    samples, _ = soundfile.read(tmp_path / "a.wav", dtype="float32")
+    assert np.array_equal(np.concatenate(list(codec.encode_stream(samples, 44_100))), wanted)
+
+
+@pytest.mark.parametrize("announced", [None, 8000 * 90_001])
+def test_more_than_a_file_holds_is_refused_at_once(codec, monkeypatch, announced):
+    """Before anything is encoded where the length is known, and else when it is reached."""
+    monkeypatch.setattr(codec, "_encode_window", lambda mel: torch.zeros(5, mel.shape[1] // 16))
+    given = 0
+
+    def blocks():
+        nonlocal given
+        for _ in range(10**6):
+            given += 1
+            yield np.zeros((8000 * 3600, 1), np.float32)
+
+    stream = SoundStream("hours", 8000, 1, announced, blocks())
+    with pytest.raises(UsageError, match="is not within 1 sample to 25 hours"):
+        codec.encode_opened(stream)
+    assert given == 0 if announced else given <= 27
 
 
 @pytest.mark.parametrize("data", [b"", b"SVQ", b"RIFF" * 100, b"SVQ\x40" + bytes(20)])

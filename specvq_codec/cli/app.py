@@ -91,8 +91,28 @@ def _stop(number: int, _: FrameType | None) -> NoReturn:
     sys.exit(128 + number)  # as an exception, so that half-written files are removed
 
 
+def _open_standard_streams() -> None:
+    """Give the standard streams that a caller has closed to nobody.
+
+    Otherwise the next file that is opened would take their places, and get messages. Input and output are opened so
+    that to use them is an error, and messages go nowhere.
+    """
+    for number, name, flags in (
+        (0, "stdin", os.O_WRONLY),
+        (1, "stdout", os.O_RDONLY),
+        (2, "stderr", os.O_WRONLY),
+    ):
+        if getattr(sys, name) is None:
+            descriptor = os.open(os.devnull, flags)
+            if descriptor != number:
+                os.dup2(descriptor, number)
+                os.close(descriptor)
+            setattr(sys, name, open(number, "r" if number == 0 else "w", closefd=False))
+
+
 def main() -> None:
     """Run the command line."""
+    _open_standard_streams()
     warnings.showwarning = _show_warning
     for name in ("SIGTERM", "SIGHUP"):  # the second does not exist on Windows
         if hasattr(signal, name):

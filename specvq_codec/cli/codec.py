@@ -20,8 +20,8 @@ from ..bitstream import (
     UsageError,
     inspect,
 )
-from ..files import SOUND_SUFFIXES, read_file
-from .places import Job, jobs_below, make_folder
+from ..files import SOUND_SUFFIXES, read_file, reason_of
+from .places import Job, jobs_below, make_folder, named
 from .report import print_json, progress_bar, say
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 Weights = Annotated[str | None, typer.Option(help="Bundle of weights: a folder, a name, or hf://owner/name.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 Force = Annotated[bool, typer.Option("--force", "-f", help="Overwrite files that exist.")]
+Skip = Annotated[bool, typer.Option("--skip-existing", help="Of a folder: leave out what is written already.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Result = dict[str, Any]
 Failure = tuple[Job, SpecVQError]
@@ -54,6 +55,7 @@ def encode(
     target_bps: Annotated[float | None, typer.Option(help="Bits per second that a file may take, at a loss.")] = None,
     device: Device = "auto",
     force: Force = False,
+    skip: Skip = False,
     as_json: Json = False,
 ) -> None:
     """Encode a sound, or all sounds below a folder, to .svq."""
@@ -66,7 +68,7 @@ def encode(
         raise AudioError(f"{source} is the name of an encoded sound: specvq decode decodes it.")
     if not folder and Path(target).suffix.lower() in SOUND_SUFFIXES:
         raise UsageError(f"{target} is the name of a sound: give the encoded file one that ends in .svq.")
-    jobs = _jobs(source, target, SOUND_SUFFIXES, ".svq", force, as_json)
+    jobs = _jobs(source, target, SOUND_SUFFIXES, ".svq", force, skip, as_json)
     with progress_bar() as progress:
         load = cache(partial(_encoder, weights, device))
         if folder:
@@ -86,6 +88,7 @@ def decode(
     conceal: Annotated[bool, typer.Option(help="As --lenient, but the sampler invents the rest.")] = False,
     device: Device = "auto",
     force: Force = False,
+    skip: Skip = False,
     as_json: Json = False,
 ) -> None:
     """Decode an .svq file, or all below a folder, to sound."""
@@ -96,7 +99,7 @@ def decode(
     folder = Path(source).is_dir()
     if not folder and Path(source).suffix.lower() in SOUND_SUFFIXES:
         raise BitstreamError(f"{source} is the name of a sound, and decode reads .svq files: specvq encode encodes it.")
-    jobs = _jobs(source, target, frozenset({".svq"}), ".wav", force, as_json)
+    jobs = _jobs(source, target, frozenset({".svq"}), ".wav", force, skip, as_json)
     with progress_bar() as progress:
         decoder = _Decoder(weights, device, vocoder, lenient, conceal, rate, force, progress)
         work = decoder.decode
@@ -162,7 +165,9 @@ def _print_info(result: Result) -> None:
         print(f"{name:<10} {text}")
 
 
-def _jobs(source: str, target: str, suffixes: frozenset[str], new_suffix: str, force: bool, as_json: bool) -> list[Job]:
+def _jobs(
+    source: str, target: str, suffixes: frozenset[str], new_suffix: str, force: bool, skip: bool, as_json: bool
+) -> list[Job]:
     """What is to be done; a single target that cannot be written is refused before hours of work."""
     from ..files import check_output
 
@@ -171,11 +176,17 @@ def _jobs(source: str, target: str, suffixes: frozenset[str], new_suffix: str, f
     if Path(source).is_dir():
         if target == "-":
             raise UsageError("A folder needs a folder to write to, not the standard output.")
-        return jobs_below(Path(source), Path(target), suffixes, new_suffix)
+        jobs = jobs_below(Path(source), Path(target), suffixes, new_suffix)
+        left = [job for job in jobs if not (skip and job.target.is_file())]
+        if len(left) < len(jobs):
+            say(f"specvq: {len(jobs) - len(left)} of {len(jobs)} files were there already")
+        return left
+    if skip:
+        raise UsageError("--skip-existing is for folders: leave it out.")
     check_output(target, force)
     if target != "-" and source != "-" and Path(target).exists() and Path(target).samefile(source):
         raise UsageError(f"{target} would be written over what is read: name another file.")
-    return [Job(Path(source), Path(target))]
+    return [Job(named(source), named(target))]
 
 
 def _encoder(weights: str | None, device: str) -> "Codec":
@@ -191,7 +202,10 @@ def _encode_one(
 
     with open_sound(str(job.source)) as stream, ExitStack() as stack:
         codec = load()  # not sooner: what is no sound is told at once
+        from ..bitstream import check_coding
         from ..files import write_file
+
+        check_coding(entropy, codec.model)
 
         started = time.perf_counter()  # loading the networks does not count
         total = stream.expected_samples
@@ -227,7 +241,7 @@ class _Decoder:
     ) -> None:
         self.weights, self.device, self.vocoder = weights, device, vocoder
         self.lenient, self.conceal, self.rate, self.force, self.progress = lenient, conceal, rate, force, progress
-        self._codecs: dict[bytes, Codec] = {}
+        self._codecs: dict[Path, Codec] = {}  # by the bundle's: those with one fingerprint may have other vocoders
         self._named: Bundle | None = None  # what weights means, once it is known
 
     def decode(self, job: Job) -> Result:
@@ -243,9 +257,9 @@ class _Decoder:
         codes = Codes.from_bytes(data, bundle, self.lenient or self.conceal)
         from ..codec import Codec, output_length  # not sooner: what is no .svq file is told at once
 
-        if bundle.fingerprint not in self._codecs:
-            self._codecs[bundle.fingerprint] = Codec(bundle, self.device, self.vocoder)
-        codec = self._codecs[bundle.fingerprint]
+        if bundle.path not in self._codecs:
+            self._codecs[bundle.path] = Codec(bundle, self.device, self.vocoder)
+        codec = self._codecs[bundle.path]
         started = time.perf_counter()  # as for encoding, loading the networks does not count
         if self.rate is None:
             rate = fitting_rate(job.target, codec.sample_rate)
@@ -292,9 +306,10 @@ def _run_all(
             make_folder(job.target.parent)
             check_output(job.target, force)
             done.append(work(job))
-        except SpecVQError as error:
-            say(f"specvq: {job.source}: {error}")
-            failed.append((job, error))
+        except (SpecVQError, OSError) as error:
+            failure = error if isinstance(error, SpecVQError) else SpecVQError(f"it failed ({reason_of(error)}).")
+            say(f"specvq: {job.source}: {failure}")
+            failed.append((job, failure))
     return done, failed
 
 

@@ -1,15 +1,19 @@
 """Which files a command reads and writes: one file, a pipe, or a folder with all that is below it."""
 
+import os
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..bitstream.errors import AudioError, UsageError
+from ..files import reason_of
+from .report import say
 
 
 @dataclass(frozen=True)
 class Job:
-    """One file to read, and the file to write."""
+    """One file to read, and the file to write; "-" for the standard input and output."""
 
     source: Path
     target: Path
@@ -19,6 +23,7 @@ def jobs_below(folder: Path, out: Path, suffixes: frozenset[str], new_suffix: st
     """Every file below a folder with one of the suffixes, and where its result goes.
 
     `a/b.wav` becomes `b.svq` in `out/a`; where two files would meet (`b.wav`, `b.mp3`), both keep their whole names.
+    Folders that cannot be read, and links to folders, are left out, and named on the standard error.
 
     Raises:
         UsageError: `out` is a file.
@@ -26,7 +31,7 @@ def jobs_below(folder: Path, out: Path, suffixes: frozenset[str], new_suffix: st
     """
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out} is a file, and {folder} a folder: name a folder to write to.")
-    found = sorted(path for path in folder.rglob("*") if path.is_file() and path.suffix.lower() in suffixes)
+    found = sorted(path for path in _files_below(folder) if path.suffix.lower() in suffixes)
     if not found:
         raise AudioError(f"There is no {', '.join(sorted(suffixes))} file below {folder}: name another folder.")
     names = [path.relative_to(folder) for path in found]
@@ -39,6 +44,22 @@ def jobs_below(folder: Path, out: Path, suffixes: frozenset[str], new_suffix: st
     return [Job(path, out / results[name]) for path, name in zip(found, names, strict=True)]
 
 
+def named(path: str) -> Path:
+    """The path that is meant; only "-" itself becomes Path("-"), which stands for the standard input or output."""
+    return Path.cwd() / "-" if path != "-" and str(Path(path)) == "-" else Path(path)
+
+
+def _files_below(folder: Path) -> Iterator[Path]:
+    def left_out(error: OSError) -> None:
+        say(f"specvq: left out {error.filename}: {reason_of(error)}")
+
+    for place, folders, files in os.walk(folder, onerror=left_out):
+        for name in folders:
+            if os.path.islink(os.path.join(place, name)):
+                say(f"specvq: left out {os.path.join(place, name)}: it is a link to a folder")
+        yield from (path for path in (Path(place, name) for name in files) if path.is_file())
+
+
 def make_folder(folder: Path) -> None:
     """Make a folder and those above it, where they are not there.
 
@@ -48,5 +69,6 @@ def make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise UsageError(f"The folder {folder} cannot be made ({reason}): name another one to write to.") from error
+        raise UsageError(
+            f"The folder {folder} cannot be made ({reason_of(error)}): name another one to write to."
+        ) from error

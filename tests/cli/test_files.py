@@ -1,6 +1,7 @@
 """encode, decode and info of single files and folders."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from running import files_below
 
 from specvq_codec import Codec, Codes
 from specvq_codec.cli.places import jobs_below
+from specvq_codec.weights import load_bundle
 
 
 def test_a_file_there_and_back(specvq, recording, codec):
@@ -166,6 +168,77 @@ def test_a_folder_again_leaves_what_is_there(specvq, sounds):
     assert Path("codes/deep/er/B.svq").exists()
     specvq("encode", sounds, "codes", "-f")
     assert Path("codes/a.svq").read_bytes()[:3] == b"SVQ"
+
+
+def test_only_what_is_not_there_is_encoded_when_asked(specvq, sounds):
+    (sounds / "deep" / "bad.wav").unlink()
+    (sounds / "a.flac").unlink()
+    specvq("encode", sounds, "codes")
+    Path("codes/a.svq").write_text("precious")
+    Path("codes/deep/er/B.svq").unlink()
+    done = specvq("encode", sounds, "codes", "--skip-existing")
+    assert "1 of 2 files were there already" in done.err and "B.svq" in done.err
+    assert Path("codes/a.svq").read_text() == "precious"
+    assert Path("codes/deep/er/B.svq").read_bytes()[:3] == b"SVQ"
+    Path("codes/a.svq").unlink()
+    specvq("decode", "codes", "decoded")
+    done = specvq("decode", "codes", "decoded", "--skip-existing", "--json")
+    assert json.loads(done.out) == {"files": [], "failed": []}
+
+
+def test_a_file_whose_result_has_no_name_keeps_no_other_from_being_done(specvq, recording):
+    Path("sounds").mkdir()
+    for name in ("x" * 251 + ".wav", "x" * 251 + ".voc", "y.wav"):  # the first two would have names of 259 bytes
+        shutil.copy(recording, f"sounds/{name}")
+    done = specvq("encode", "sounds", "codes", code=2)
+    assert "cannot be written (file name too long)" in done.err and "2 of 3 files could not be done" in done.err
+    assert files_below(Path("codes")) == ["y.svq"]
+
+
+def test_what_is_left_out_of_a_folder_is_named(specvq, sounds, monkeypatch):
+    (sounds / "deep" / "bad.wav").unlink()
+    Path("elsewhere").mkdir()
+    (sounds / "link").symlink_to(Path("elsewhere").absolute())
+    scandir = os.scandir
+
+    def closed(place):
+        if str(place).endswith("er"):
+            raise PermissionError(13, "Permission denied", str(place))
+        return scandir(place)
+
+    monkeypatch.setattr(os, "scandir", closed)
+    done = specvq("encode", sounds, "codes")
+    assert "specvq: left out sounds/deep/er: permission denied" in done.err
+    assert "specvq: left out sounds/link: it is a link to a folder" in done.err
+    assert files_below(Path("codes")) == ["a.flac.svq", "a.wav.svq"]
+
+
+def test_a_file_that_is_replaced_keeps_its_permissions(specvq, recording):
+    specvq("encode", recording, "out.svq")
+    Path("out.svq").chmod(0o600)
+    specvq("encode", recording, "out.svq", "-f")
+    assert Path("out.svq").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_file_that_is_called_like_a_stream(specvq, recording):
+    shutil.copy(recording, "-")
+    specvq("encode", "./-", "out.svq")
+    assert Path("out.svq").read_bytes()[:3] == b"SVQ"
+
+
+def test_bundles_of_one_fingerprint_keep_their_vocoders(specvq, recording, tiny_bundle, monkeypatch):
+    """In a folder, too, whatever was decoded before."""
+    shutil.copytree(tiny_bundle.path, "elsewhere")
+    bundles = [tiny_bundle, load_bundle(Path("elsewhere"))]
+    assert bundles[0].fingerprint == bundles[1].fingerprint
+    Path("codes").mkdir()
+    for name in ("a.svq", "b.svq"):
+        Codec(tiny_bundle, "cpu").encode(recording).save(f"codes/{name}")
+    left, used, vocode = iter(bundles), [], Codec.vocode
+    monkeypatch.setattr("specvq_codec.codes.bundle_for", lambda mark: next(left))
+    monkeypatch.setattr(Codec, "vocode", lambda self, frames: used.append(self.bundle.path) or vocode(self, frames))
+    specvq("decode", "codes", "decoded")
+    assert used == [bundle.path for bundle in bundles]
 
 
 def test_names_never_collide(tmp_path):

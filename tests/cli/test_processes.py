@@ -114,6 +114,42 @@ def test_a_reader_that_goes_away_is_no_reason_to_complain(tiny_bundle, encoded_r
     assert done.returncode in (0, 141)
 
 
+def test_a_reader_that_wants_no_more_of_a_sound_is_no_failure(tiny_bundle, encoded_recording):
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [*COMMAND, "decode", str(encoded_recording), "-", "--weights", "tiny"]
+    done = subprocess.run(command, env=environment(tiny_bundle), stdout=writing, stderr=subprocess.PIPE, timeout=60)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
+@pytest.mark.parametrize(
+    ("closed", "args", "message"),
+    [
+        (2, ["encode", "in.wav", "-"], None),
+        (1, ["encode", "in.wav", "out.svq"], None),
+        (0, ["encode", "in.wav", "out.svq"], None),
+        (1, ["encode", "in.wav", "-"], b"could not be written (bad file descriptor)"),
+        (0, ["encode", "-", "out.svq"], b"The standard input is not a sound file"),
+        (0, ["decode", "-", "out.wav"], b"The standard input cannot be read (bad file descriptor)"),
+    ],
+)
+def test_standard_streams_may_be_closed(tiny_bundle, codec, recording, tmp_path, closed, args, message):
+    """Messages then go nowhere, above all not into what is written."""
+    shutil.copy(recording, tmp_path / "in.wav")
+    script = f'exec "$@" {"0<" if closed == 0 else f"{closed}>"}&-'
+    command = ["sh", "-c", script, "sh", *COMMAND, *args, "--weights", "tiny"]
+    env = environment(tiny_bundle)
+    done = subprocess.run(command, cwd=tmp_path, env=env, stdin=subprocess.DEVNULL, capture_output=True, timeout=60)
+    assert b"Traceback" not in done.stderr
+    if message:
+        assert done.returncode == 3 and message in done.stderr
+    else:
+        assert done.returncode == 0, done.stderr
+        written = done.stdout if args[2] == "-" else (tmp_path / "out.svq").read_bytes()
+        assert written == codec.encode(recording).to_bytes()
+
+
 def test_the_checkout_and_the_module_are_the_same_command(tiny_bundle):
     """`python cli.py`, `python -m specvq_codec` and the console script."""
     script = os.path.join(os.path.dirname(__file__), "..", "..", "cli.py")
