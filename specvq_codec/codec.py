@@ -13,13 +13,23 @@ import torch
 from torch import Tensor
 
 from . import spectrogram as spec
-from .audio import MAX_RATE, MIN_RATE, SoundStream, array_stream, blocks_of, open_sound, resampled, whole
+from .audio import (
+    MAX_RATE,
+    MIN_RATE,
+    SoundStream,
+    array_stream,
+    blocks_of,
+    open_sound,
+    resampled,
+    resampled_length,
+    whole,
+)
 from .bitstream import Coding, Header, UsageError, WeightsError
 from .codes import Codes, checked_indices
 from .conditions import Features, condition_for
 from .continuation import continuations, inventions
 from .devices import pick_device
-from .models.autoencoder import Autoencoder, AutoencoderConfig
+from .models.autoencoder import COLUMN_FRAMES, Autoencoder, AutoencoderConfig
 from .models.melgan import Generator, MelGANConfig
 from .models.transformer import Transformer, TransformerConfig
 from .networks import network_of
@@ -136,11 +146,13 @@ class Codec:
         indices = np.concatenate(parts)
         return Codes(indices, stream.sample_rate, stream.num_samples, self.bundle.fingerprint, self.model)
 
-    def encode_batch(self, sounds: Sequence[Any] | Any, sample_rate: int | None = None) -> list[Codes]:
-        """Encode several sounds: a list of what `encode` takes, or an array (B, N) or (B, channels, N)."""
+    def encode_batch(
+        self, sounds: Sequence[Any] | Any, sample_rate: int | None = None, target_bps: float | None = None
+    ) -> list[Codes]:
+        """Encode several sounds as `encode` does: a list of what it takes, or an array (B, N) or (B, channels, N)."""
         if isinstance(sounds, str | PathLike):
             raise UsageError("encode_batch takes several sounds, and this is the path of one: use encode.")
-        return [self.encode(sound, sample_rate) for sound in sounds]
+        return [self.encode(sound, sample_rate, target_bps) for sound in sounds]
 
     @torch.inference_mode()
     def encode_stream(
@@ -182,8 +194,12 @@ class Codec:
         """
         return np.concatenate(list(self.decode_stream(codes, sample_rate)))
 
-    def decode_batch(self, batch: Sequence[Codes], sample_rate: int | None = None) -> list[Samples]:
+    def decode_batch(
+        self, batch: Sequence[Codes | str | PathLike[str] | bytes], sample_rate: int | None = None
+    ) -> list[Samples]:
         """Decode several codes, each as `decode` does."""
+        if isinstance(batch, Codes | str | PathLike | bytes):
+            raise UsageError("decode_batch takes several codes, and this is one: use decode.")
         return [self.decode(codes, sample_rate) for codes in batch]
 
     def decode_stream(
@@ -349,7 +365,8 @@ class Codec:
         position = 0
         for frames in decode_windows(grid, self._decode_window):
             for first, end in codes.lost:
-                frames[:, max(0, first * 16 - position) : max(0, end * 16 - position)] = 0.0
+                gone = [max(0, column * COLUMN_FRAMES - position) for column in (first, end)]
+                frames[:, gone[0] : gone[1]] = 0.0
             position += frames.shape[1]
             yield frames
 
@@ -372,4 +389,4 @@ def output_length(codes: Codes, rate: int) -> int:
     """Samples of the decoded sound at a rate: exactly the original's at its own rate."""
     if rate == codes.sample_rate:
         return codes.num_samples
-    return max(1, (2 * codes.num_samples * rate + codes.sample_rate) // (2 * codes.sample_rate))
+    return resampled_length(codes.num_samples, codes.sample_rate, rate)

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .bitstream import (
+    ROWS,
     BitstreamError,
     Coding,
     CodingModel,
@@ -141,8 +142,8 @@ def bundle_of(data: bytes, weights: str | None = None) -> Bundle:
 def checked_indices(indices: Any, codebook_size: int) -> npt.NDArray[np.int16]:
     """Indices as int16 (T, 5); raises UsageError if they are not indices of such a codebook."""
     array = np.asarray(indices)
-    if array.ndim != 2 or array.shape[1] != 5 or len(array) == 0 or array.dtype.kind not in "iu":
-        raise UsageError(f"Indices must be integers of shape (T, 5), not {array.dtype}{array.shape}.")
+    if array.ndim != 2 or array.shape[1] != ROWS or len(array) == 0 or array.dtype.kind not in "iu":
+        raise UsageError(f"Indices must be integers of shape (T, {ROWS}), not {array.dtype}{array.shape}.")
     if array.min() < 0 or array.max() >= codebook_size:
         raise UsageError(f"Indices must lie from 0 to {codebook_size - 1} for these weights.")
     return array.astype(np.int16)

@@ -136,6 +136,8 @@ def test_batches_are_bit_equal_to_single_sounds(codec):
         assert np.array_equal(samples, codec.decode(codes, 16_000))
     with pytest.raises(UsageError, match="encode_batch"):
         codec.encode_batch("in.wav")
+    with pytest.raises(UsageError, match="decode_batch takes several"):
+        codec.decode_batch(singles[0])
 
 
 def stream_of(samples, rate, sizes):

@@ -134,6 +134,7 @@ def info(
             "indices": about.payload_bytes * kbps,
             "block_lengths": about.length_bytes * kbps,
             "checks": about.check_bytes * kbps,
+            "damaged": about.damaged_bytes * kbps,
         },
         "weights": header.fingerprint.hex(),
         "weights_name": bundle.name if bundle else None,
@@ -146,11 +147,13 @@ def info(
     else:
         _print_info(result)
     if not about.is_intact:
-        raise BitstreamError(f"{source} is damaged: get another copy of it, or decode what is left with --lenient.")
+        left = ", or decode what is left with --lenient" if any(about.intact) else ""
+        raise BitstreamError(f"{source} is damaged: get another copy of it{left}.")
 
 
 def _print_info(result: Result) -> None:
-    parts = ", ".join(f"{name.replace('_', ' ')} {value:.4f}" for name, value in result["kbps_by_part"].items())
+    shown = [(name, value) for name, value in result["kbps_by_part"].items() if value or name != "damaged"]
+    parts = ", ".join(f"{name.replace('_', ' ')} {value:.4f}" for name, value in shown)
     named = result["weights_name"] or "not installed here"
     damaged = result["damaged_blocks"]
     lines = {

@@ -99,8 +99,10 @@ def test_damage(specvq, encoded_minute):
     data[60] ^= 4
     Path("damaged.svq").write_bytes(data)
     done = specvq("info", "damaged.svq", "--json", code=3)
-    assert json.loads(done.out)["damaged_blocks"] == [0]
-    assert "damaged" in done.err
+    found = json.loads(done.out)
+    assert found["damaged_blocks"] == [0] and found["kbps_by_part"]["damaged"] > 0
+    assert sum(found["kbps_by_part"].values()) == pytest.approx(found["kbps"])
+    assert "--lenient" in done.err
     done = specvq("decode", "damaged.svq", "out.wav", code=3)
     assert "block 1 of 2 (0.0 s to 47.6 s)" in done.err and "--lenient" in done.err
     assert not Path("out.wav").exists()
@@ -112,6 +114,7 @@ def test_damage(specvq, encoded_minute):
     assert "has no sampler" in specvq("decode", "damaged.svq", "concealed.wav", "--conceal", code=4).err
     assert not Path("concealed.wav").exists()
     Path("cut.svq").write_bytes(data[:-1])
+    assert "--lenient" not in specvq("info", "cut.svq", code=3).err
     specvq("decode", "cut.svq", "cut.wav", "--lenient", code=3)  # the first block is damaged, the second cut
     assert not Path("cut.wav").exists()
 
