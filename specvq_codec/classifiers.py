@@ -103,7 +103,7 @@ def load_classifier(path: Path) -> Classifier:
         raise WeightsError(f"There is no classifier {path}: train one, with specvq train classifier.") from error
     except (SafetensorError, OSError) as error:
         raise WeightsError(f"{path} is damaged or no classifier ({error}): train or import it again.") from error
-    network, labels = _described(about, path)
+    network, labels = _described(about, len(tensors), path)
     means, stds = (_statistic(tensors, name, path) for name in ("means", "stds"))
     expected = network.state_dict()
     if wrong := sorted(set(expected) ^ set(tensors)):
@@ -128,8 +128,8 @@ def default_classifier() -> Classifier:
     return load_classifier(path)
 
 
-def _described(about: dict[str, str], path: Path) -> tuple[Network, tuple[str, ...]]:
-    """The network that a file says it holds, without memory yet, and its labels."""
+def _described(about: dict[str, str], count: int, path: Path) -> tuple[Network, tuple[str, ...]]:
+    """The network that a file of so many tensors says it holds, without memory yet, and its labels."""
     if about.get("format") != _FORMAT:
         raise WeightsError(f"{path} is no classifier of this package: give one from specvq train classifier.")
     kind = about.get("kind", _FIRST_KIND)
@@ -139,6 +139,8 @@ def _described(about: dict[str, str], path: Path) -> tuple[Network, tuple[str, .
         settings: dict[str, Any] = json.loads(about["config"])
         settings.update({key: tuple(value) for key, value in settings.items() if isinstance(value, list)})
         labels = tuple(json.loads(about["labels"]))
+        if sum(settings.get("convs", ())) > count:  # making layers without end takes time even without memory
+            raise ValueError("it is deeper than its tensors")
         with torch.device("meta"):
             network = new_network(_KINDS[kind](**settings))
     except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:

@@ -352,6 +352,7 @@ def _shape(state: Mapping[str, Any], key: str, dimensions: int) -> tuple[int, ..
 
 def _folded(state: Mapping[str, Any]) -> dict[str, Any]:
     """Weight-normalised pairs multiplied out, w = g v / |v|; everything else as it is."""
+    _refuse_shared(state, "vocoder")
     folded = dict(state)
     for key, direction in state.items():
         if not key.endswith(".weight_v"):
@@ -383,9 +384,19 @@ def _verified(state: Mapping[str, Any], model: nn.Module, what: str) -> dict[str
         elif tensor.shape != own.shape:
             wrong.append(f"{key} (is {list(tensor.shape)}, must be {list(own.shape)})")
     _refuse(wrong, f"The {what} has tensors of the wrong shape")
+    _refuse_shared(state, what)
     tensors = {key: state[key].to(own.dtype).contiguous() for key, own in expected.items()}
     _refuse([key for key, tensor in tensors.items() if not tensor.isfinite().all()], f"The {what} is not finite in")
     return tensors
+
+
+def _refuse_shared(state: Mapping[str, Any], what: str) -> None:
+    """Refuse tensors that are more than the data they share: converted, each takes memory of its own."""
+    tensors = [tensor for tensor in state.values() if isinstance(tensor, Tensor)]
+    storages = [tensor.untyped_storage() for tensor in tensors]
+    held = {storage.data_ptr(): storage.nbytes() for storage in storages}
+    if sum(tensor.nbytes for tensor in tensors) > sum(held.values()):
+        raise WeightsError(f"The {what} has tensors that share data: give a checkpoint of the reference's networks.")
 
 
 def _refuse(keys: list[str], complaint: str) -> None:

@@ -6,8 +6,9 @@ settings, numpy scalars). Here the program is interpreted by a machine that know
 and tensors. Every other class or function becomes a `Name`, and calling or filling one gives a `Foreign`, which holds
 nothing and does nothing; no name is ever imported or looked up.
 
-Tensors are views of the file, which is mapped into memory: nothing is allocated that the file does not hold. Of
-compressed archive members, which could grow, none is read.
+Tensors are views of the file, which is mapped into memory, or of a copy where its data are not aligned: nothing is
+allocated that the file does not hold, however often it refers to it. Of compressed archive members, which could grow,
+none is read.
 """
 
 from __future__ import annotations
@@ -72,8 +73,8 @@ class _DamagedError(Exception):
 
 # What the machine and the libraries below it raise when bytes are not what they should be.
 MALFORMED = (
-    _DamagedError, ArithmeticError, EOFError, LookupError, NotImplementedError, RuntimeError, TypeError, ValueError,
-    struct.error, zipfile.BadZipFile,
+    _DamagedError, ArithmeticError, EOFError, LookupError, MemoryError, NotImplementedError, RuntimeError, TypeError,
+    ValueError, struct.error, zipfile.BadZipFile,
 )  # fmt: skip
 
 _MARK = object()
@@ -308,7 +309,20 @@ def _read_zip(data: mmap.mmap, file: IO[bytes]) -> Any:
     if length > _MAX_PICKLE:
         raise _DamagedError("its pickle is too long")
     pickle = io.BytesIO(data[start : start + length])
-    return Machine(lambda key, dtype: _view(data, *content(f"data/{key}"), dtype)).run(pickle)
+    storages: dict[tuple[str, torch.dtype], Tensor] = {}
+    held = 0  # bytes in them
+
+    def storage(key: str, dtype: torch.dtype) -> Tensor:
+        nonlocal held
+        if (key, dtype) not in storages:
+            start, length = content(f"data/{key}")
+            held += length
+            if held > len(data):  # members over one another, or one in several types: each could be a copy
+                raise _DamagedError("its data are more than the file")
+            storages[key, dtype] = _view(data, start, length, dtype)
+        return storages[key, dtype]
+
+    return Machine(storage).run(pickle)
 
 
 def _read_legacy(data: mmap.mmap) -> Any:
@@ -340,7 +354,7 @@ def _read_legacy(data: mmap.mmap) -> Any:
         raise _DamagedError("its list of data is damaged")
     storages: dict[str, Tensor] = {}
     for key in keys:
-        if key not in dtypes:
+        if not isinstance(key, str) or key not in dtypes:  # hashing anything else can take for ever
             raise _DamagedError("its list of data names some that nothing refers to")
         (elements,) = struct.unpack("<q", data[position : position + 8])
         length = elements * dtypes[key].itemsize
@@ -371,7 +385,8 @@ def read_checkpoint(path: Path) -> dict[Any, Any]:
     except OSError as error:
         raise WeightsError(f"{path} cannot be read ({error.strerror or error}): check the path.") from error
     except MALFORMED as error:
-        raise WeightsError(f"{path} is no checkpoint of PyTorch, or it is damaged ({error}): get it again.") from error
+        reason = str(error) or type(error).__name__
+        raise WeightsError(f"{path} is no checkpoint of PyTorch, or it is damaged ({reason}): get it again.") from error
     if not isinstance(found, dict):
         raise WeightsError(f"{path} holds no dictionary: give a checkpoint that holds a state dict.")
     return found

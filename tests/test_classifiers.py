@@ -136,6 +136,16 @@ def test_a_classifier_is_loaded_whole_or_not_at_all(tmp_path, classifier, change
         load_classifier(rewritten(path, change))
 
 
+def test_a_classifier_deeper_than_its_tensors_is_not_made(tmp_path, classifier, monkeypatch):
+    path = tmp_path / "classifier.safetensors"
+    save_classifier(path, classifier)
+    monkeypatch.setattr("specvq_codec.classifiers.new_network", pytest.fail)
+    for convs in ([2, 10**9], [10**9, 2]):
+        deep = json.dumps({"channels": [4, 8], "convs": convs, "num_classes": 3})
+        with pytest.raises(WeightsError, match="deeper than its tensors"):
+            load_classifier(rewritten(path, describe(config=deep)))
+
+
 def test_files_that_are_none(tmp_path, classifier):
     path = tmp_path / "classifier.safetensors"
     with pytest.raises(WeightsError, match="specvq train classifier"):

@@ -87,16 +87,46 @@ def test_a_damaged_file_in_the_cache_is_fetched_again(server):
     ("name", "checksum", "message"),
     [
         ("weights.pth", "0" * 64, "not the file that its checksum is of"),
-        ("broken-off.pth", CHECKSUM, "not the file that its checksum is of"),
-        ("absent.pth", CHECKSUM, r"could not be fetched \(.*not found"),
+        ("broken-off.pth", CHECKSUM, "broken-off.pth ended after 1000 of 76800 bytes: try again"),
+        ("absent.pth", CHECKSUM, r"could not be fetched \(Not Found\)"),
         ("nothing.pth", CHECKSUM, r"could not be fetched \(.*without response"),
         ("nonsense.pth", CHECKSUM, r"could not be fetched \(220 mail"),
+        ("Two words.pth", CHECKSUM, r"could not be fetched \(.*'/Two words\.pth'"),
     ],
 )
 def test_what_is_not_the_file_is_not_kept(server, name, checksum, message):
     with pytest.raises(WeightsError, match=message):
         fetch(f"{server}/{name}#sha256={checksum}")
     assert kept() == []
+
+
+def test_addresses_that_are_none(server):
+    with pytest.raises(WeightsError, match=r"could not be fetched \(Invalid IPv6 URL\)"):
+        fetch(f"https://[bad/weights.pth#sha256={CHECKSUM}")
+    with pytest.raises(WeightsError, match=r"could not be fetched \(nonnumeric port: 'Http'\)"):
+        fetch(f"http://127.0.0.1:Http/weights.pth#sha256={CHECKSUM}")
+    cache_folder().mkdir(parents=True, exist_ok=True)
+    with pytest.raises(WeightsError, match=r"could not be fetched \(file name too long\): give a file"):
+        fetch(f"{server}/{'a' * 300}#sha256={CHECKSUM}")
+    assert kept() == ASKED == []
+
+
+def test_without_a_home_the_cache_has_to_be_named(server, monkeypatch):
+    def homeless():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr("pathlib.Path.home", homeless)
+    with pytest.raises(WeightsError, match=r"no home folder .* set XDG_CACHE_HOME"):
+        fetch(f"{server}/weights.pth#sha256={CHECKSUM}")
+    assert ASKED == []
+
+
+def test_a_cache_that_cannot_be(server, monkeypatch, tmp_path):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    with pytest.raises(WeightsError, match=r"could not be fetched \(not a directory\)"):
+        fetch(f"{server}/weights.pth#sha256={CHECKSUM}")
 
 
 def test_no_server(server):

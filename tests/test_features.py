@@ -114,7 +114,7 @@ def test_weights_from_files_addresses_and_bundles(checkpoint, state, tmp_path, m
     url = f"{checkpoint.as_uri()}#sha256={checksum}"
     assert torch.equal(load_resnet50(url).layer3[2].conv2.weight, wanted)
     with monkeypatch.context() as offline:  # from the cache
-        offline.setattr("torch.hub.download_url_to_file", pytest.fail)
+        offline.setattr("specvq_codec.downloads.urlopen", pytest.fail)
         assert torch.equal(load_resnet50(url).layer3[2].conv2.weight, wanted)
     (tmp_path / "cache" / "specvq-codec" / f"{checksum}-resnet50.pth").write_bytes(b"damaged")
     load_resnet50(url)  # is fetched again

@@ -166,9 +166,7 @@ def test_architectures_are_read_off_the_shapes(case):
 
 def test_full_size_checkpoint_of_a_codebook():
     shapes = {key: entry for key, entry in KEYS["autoencoder_vggsound"].items() if not key.endswith("tracked")}
-    config, tensors = codebook_from(
-        {"state_dict": {key: torch.zeros(1).expand(shape) for key, shape in shapes.items()}}
-    )
+    config, tensors = codebook_from({"state_dict": {key: torch.zeros(shape) for key, shape in shapes.items()}})
     assert config == AutoencoderConfig()
     assert sum(tensor.numel() for tensor in tensors.values()) > 70e6
 
@@ -270,6 +268,28 @@ def test_wrong_vocoders(case):
         del state[key]
     with pytest.raises(WeightsError, match=message):
         vocoder_from(state)
+
+
+def test_tensors_that_share_data_do_not_grow():
+    """A small file could ask for any amount of memory, were each made a float32 tensor of its own."""
+    state = small_state()
+    data = torch.zeros(max(tensor.numel() for tensor in state.values()), dtype=torch.float16)
+    shared = {key: data[: tensor.numel()].view(tensor.shape) for key, tensor in state.items()}
+    with pytest.raises(WeightsError, match="codebook has tensors that share data"):
+        codebook_from(shared)
+    state = tiny_melgan_state()
+    data = torch.ones(max(tensor.numel() for tensor in state.values()), dtype=torch.float16)
+    shared = {key: data[: tensor.numel()].view(tensor.shape) for key, tensor in state.items()}
+    with pytest.raises(WeightsError, match="vocoder has tensors that share data"):
+        vocoder_from(shared)
+
+
+def test_tensors_may_be_parts_of_one_piece_of_data():
+    state = small_state()
+    data = torch.cat([tensor.flatten() for tensor in state.values()])
+    pieces = data.split([tensor.numel() for tensor in state.values()])
+    parts = {key: piece.view(tensor.shape) for (key, tensor), piece in zip(state.items(), pieces, strict=True)}
+    assert golden_indices(codebook_from(parts)[1], autoencoder_config("small"))
 
 
 @pytest.mark.parametrize(

@@ -111,7 +111,7 @@ def test_full_size_checkpoints(name):
     if name in ("prior_class", "prior_212_features_and_class"):
         shapes = {key: shape for key, shape in shapes.items() if key not in KEYS[name]["removed"]}
         shapes |= KEYS[name]["added_or_changed"]
-    state = {key: torch.zeros(1).expand(shape) for key, shape in shapes.items() if key.startswith("transformer.")}
+    state = {key: torch.zeros(shape) for key, shape in shapes.items() if key.startswith("transformer.")}
     with torch.device("meta"):
         expected = {key: tensor.shape for key, tensor in Transformer(FULL[name]).state_dict().items()}
     found = {key.removeprefix("transformer.") for key in state if not key.endswith(".mask")}

@@ -1,5 +1,6 @@
 """Files that were forged to do harm to a reader: to make it read beyond its data, grow without bound, or hang."""
 
+import copy
 import pathlib
 import struct
 import zipfile
@@ -23,9 +24,16 @@ def pickled_tensor(
     numel: int = 4, offset: int = 0, size: tuple[int, ...] = (2, 2), stride: tuple[int, ...] = (2, 1), key: str = "0"
 ) -> bytes:
     """`data.pkl` of {"x": a float32 tensor}, any claim possible."""
+    return b"\x80\x02}" + text("x") + tensor(numel, offset, size, stride, key) + b"s."
+
+
+def tensor(
+    numel: int = 4, offset: int = 0, size: tuple[int, ...] = (2, 2), stride: tuple[int, ...] = (2, 1), key: str = "0"
+) -> bytes:
+    """The program of a float32 tensor."""
     storage = b"(" + text("storage") + b"ctorch\nFloatStorage\n" + text(key) + text("cpu") + whole(numel) + b"tQ"
     arguments = b"(" + storage + whole(offset) + whole_tuple(size) + whole_tuple(stride) + b"\x89N" + b"t"
-    return b"\x80\x02}" + text("x") + b"ctorch._utils\n_rebuild_tensor_v2\n" + arguments + b"Rs."
+    return b"ctorch._utils\n_rebuild_tensor_v2\n" + arguments + b"R"
 
 
 def text(value: str) -> bytes:
@@ -156,4 +164,58 @@ def test_forged_length_in_an_old_file(tmp_path, length):
     place = content.rindex(struct.pack("<q", 7) + struct.pack("<q", 0))
     path.write_bytes(content[:place] + struct.pack("<q", length) + content[place + 8 :])
     with pytest.raises(WeightsError, match=r"a\.pt"):
+        read_checkpoint(path)
+
+
+@pytest.mark.parametrize("key", [b"]", b"N" + b"2\x86" * 5000], ids=["list", "doubling tuple"])
+def test_forged_keys_in_an_old_file(tmp_path, key):
+    path = tmp_path / "a.pt"
+    torch.save({"x": torch.arange(7)}, path, _use_new_zipfile_serialization=False)
+    content = path.read_bytes()
+    place = content.rindex(b"\x80\x02]")  # the list of data
+    path.write_bytes(content[:place] + b"\x80\x02](" + key + b"e.")
+    with pytest.raises(WeightsError, match="names some that nothing refers to"):
+        read_checkpoint(path)
+
+
+def unaligned(path: pathlib.Path, keys: str, data: bytes) -> pathlib.Path:
+    """An archive of {"00": a tensor, "01": a tensor, ...}; the keys of their data may all be used for the same data.
+
+    These do not begin where a float32 can.
+    """
+    tensors = b"".join(text(f"{place:02}") + tensor(key=key) for place, key in enumerate(keys))
+    for padding in ("", "."):
+        with zipfile.ZipFile(path, "w") as file:
+            file.writestr("a/data.pkl", b"\x80\x02}(" + tensors + b"u." + padding.encode())
+            file.writestr(f"a/data/{keys[0]}", data)
+            member = file.infolist()[-1]
+            for key in sorted(set(keys[1:]) - {keys[0]}):
+                other = copy.copy(member)
+                other.filename = f"a/data/{key}"
+                file.filelist.append(other)
+        if (member.header_offset + 30 + len(member.filename)) % 4:
+            break
+    return path
+
+
+def test_data_that_are_not_aligned_are_copied_once(tmp_path):
+    path = unaligned(tmp_path / "a.pt", "0" * 20, np.arange(1024, dtype="<f4").tobytes())
+    found = read_checkpoint(path)
+    assert [tensor.tolist() for tensor in found.values()] == [[[0, 1], [2, 3]]] * 20
+    assert len({tensor.data_ptr() for tensor in found.values()}) == 1
+    assert found["00"].untyped_storage().nbytes() == 4096
+
+
+def test_data_over_one_another_do_not_grow(tmp_path):
+    with pytest.raises(WeightsError, match="its data are more than the file"):
+        read_checkpoint(unaligned(tmp_path / "a.pt", "0123", bytes(4096)))
+
+
+def test_memory_that_there_is_not_is_the_file_s_fault(tmp_path, monkeypatch):
+    def none_left(*_):
+        raise MemoryError
+
+    path = archive(tmp_path / "a.pt", GOOD)
+    monkeypatch.setattr("specvq_codec.unpickle._view", none_left)
+    with pytest.raises(WeightsError, match=r"a\.pt .*MemoryError"):
         read_checkpoint(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -202,6 +203,8 @@ def load_bundle(folder: Path) -> Bundle:
 def _check_types(bundle: Bundle) -> None:
     if not (isinstance(bundle.name, str) and isinstance(bundle.note, str) and len(bundle.fingerprint) == 32):
         raise ValueError("name, note or fingerprint")
+    if not bundle.name.isprintable():  # it is printed as it is, and must not forge lines
+        raise ValueError("control characters in its name")
     if bundle.prior is not None and len(bundle.prior) != 32:
         raise ValueError("prior")
     if not (isinstance(bundle.autoencoder, dict) and isinstance(bundle.melgan, dict | None)):
@@ -232,8 +235,9 @@ def write_bundle(
     """Write a bundle without sampler and prior (see `add_sampler`, `add_prior`); tensors keep their precision.
 
     Args:
-        folder: where to; made if it is not there. An older bundle there is replaced once the new one is written.
-        name: what to call it.
+        folder: where to; made if it is not there. An older bundle there is replaced once the new one is written, also
+            its sampler, prior and features; if that fails, all of it stays as it was.
+        name: what to call it, in characters that can be printed.
         autoencoder: settings of the autoencoder (`dataclasses.asdict` of its configuration).
         codebook: the autoencoder's tensors by state-dict key.
         melgan: settings of the vocoder, if there is one.
@@ -243,11 +247,13 @@ def write_bundle(
         default_vocoder: "melgan" or "griffin-lim"; if not given, MelGAN where there is one.
 
     Raises:
-        UsageError: the folder cannot be written to.
+        UsageError: the folder cannot be written to, or the name cannot be printed.
     """
     import numpy as np
     from safetensors.numpy import save
 
+    if not name.isprintable():
+        raise UsageError(f"A bundle cannot be called {name!r}: give a name without control characters.")
     autoencoder = json.loads(json.dumps(autoencoder))  # tuples become lists, as they will be read
     entropy: Tensors = {} if static is None else {"static": np.ascontiguousarray(static, dtype=np.int32)}
     mark = fingerprint(autoencoder, codebook, entropy)
@@ -337,7 +343,7 @@ def add_features(bundle: Bundle, tensors: Tensors) -> Bundle:
 
 
 def _replaced(folder: Path, files: dict[str, bytes], absent: Sequence[str]) -> Bundle:
-    """The bundle in a folder, after files were put there and others taken away: all of them, or none."""
+    """The bundle in a folder, after files were put there and others taken away: all of them, or none if that fails."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         _replace_files(folder, files, absent)
@@ -347,15 +353,39 @@ def _replaced(folder: Path, files: dict[str, bytes], absent: Sequence[str]) -> B
 
 
 def _replace_files(folder: Path, files: dict[str, bytes], absent: Sequence[str]) -> None:
-    """Write all files beside those that are there, and only then put them in their places, the description last."""
-    written = {folder / name: folder / f".{name}.part" for name in files}
+    """Write all files beside those that are there, and only then put them in their places, the description last.
+
+    What was there is kept as .NAME.old until the description is in its place, and is put back if anything fails. Only
+    where the process is killed in between does it stay so: the description is the old one, and whatever lacks or does
+    not fit it lies beside it as .NAME.old.
+    """
+    names = [name for name in (*files, *absent) if name != CONFIG]
+    new, kept = ({name: folder / f".{name}.{end}" for name in (*names, CONFIG)} for end in ("part", "old"))
+    placed: list[str] = []
+    taken: list[str] = []
     try:
-        for path, temporary in written.items():
-            temporary.write_bytes(files[path.name])
-        for name in absent:
-            (folder / name).unlink(missing_ok=True)
-        for path, temporary in written.items():
-            os.replace(temporary, path)
+        for name in new:
+            if (folder / name).is_dir():
+                raise IsADirectoryError(errno.EISDIR, "a folder is in the way", str(folder / name))
+        for name, content in files.items():
+            new[name].write_bytes(content)
+        for name in names:
+            if os.path.lexists(folder / name):
+                os.replace(folder / name, kept[name])
+                taken.append(name)
+            if name in files:
+                os.replace(new[name], folder / name)
+                placed.append(name)
+        if CONFIG in files:
+            os.replace(new[CONFIG], folder / CONFIG)
+    except BaseException:
+        for name in placed:
+            (folder / name).unlink()
+        for name in taken:
+            os.replace(kept[name], folder / name)
+        raise
     finally:
-        for temporary in written.values():
+        for temporary in new.values():
             temporary.unlink(missing_ok=True)
+    for name in taken:
+        kept[name].unlink()

@@ -92,7 +92,10 @@ def import_bundle(
     video_weights: Annotated[
         str | None, typer.Option(help="ResNet-50 for features of video: a file, or an address with #sha256=.")
     ] = None,
-    force: Annotated[bool, typer.Option("--force", "-f", help="Replace a bundle that is there.")] = False,
+    force: Annotated[
+        bool,
+        typer.Option("--force", "-f", help="Replace a bundle that is there, with its sampler, prior and features."),
+    ] = False,
 ) -> None:
     """Make a bundle from checkpoints of the reference implementation; nothing in them is executed."""
     from ..reference import import_reference
@@ -123,7 +126,10 @@ def build(
     name: Annotated[str | None, typer.Option(help="What to call the bundle; the folder's name if not given.")] = None,
     note: Annotated[str, typer.Option(help="Where the weights come from, in a sentence.")] = "",
     default_vocoder: Annotated[str, typer.Option(help="Which sounds better: melgan or griffin-lim.")] = "melgan",
-    force: Annotated[bool, typer.Option("--force", "-f", help="Replace a bundle that is there.")] = False,
+    force: Annotated[
+        bool,
+        typer.Option("--force", "-f", help="Replace a bundle that is there, with its sampler, prior and features."),
+    ] = False,
 ) -> None:
     """Make a bundle from training runs."""
     from ..training.codebook import CodebookConfig
@@ -141,7 +147,7 @@ def build(
     recordings = len(Pack(data, "train").clips)
     bundle = export_bundle(
         out,
-        name or out.name,
+        name or out.resolve().name,
         codebook_run,
         vocoder_run,
         data,

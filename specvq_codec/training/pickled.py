@@ -81,15 +81,19 @@ def _array(found: Any) -> NDArray[np.floating[Any]]:
     return values.reshape(shape, order="F" if columns_first else "C")
 
 
-def _dtype(call: _Call) -> np.dtype[np.floating[Any]]:
+def _dtype(call: Any) -> np.dtype[np.floating[Any]]:
+    if not isinstance(call, _Call) or not call.is_of(("numpy",), "dtype"):
+        raise ValueError("its numbers have no type of numpy")
     name, order = _text(call.arguments[0]), _text(call.state[1]) if call.state else "="
-    if not call.is_of(("numpy",), "dtype") or name not in ("f2", "f4", "f8") or order not in ("<", ">", "="):
+    if name not in ("f2", "f4", "f8") or order not in ("<", ">", "="):
         raise ValueError("its numbers are no floating-point numbers")
     return np.dtype(order + name)
 
 
 def _text(found: Any) -> str:
-    return found.decode("latin-1") if isinstance(found, bytes) else str(found)
+    if not isinstance(found, str | bytes):  # making text of anything else can take for ever
+        raise ValueError("the type of its numbers is no text")
+    return found.decode("latin-1") if isinstance(found, bytes) else found
 
 
 def _bytes(data: Any) -> bytes | bytearray:

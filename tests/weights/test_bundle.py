@@ -291,9 +291,9 @@ def test_a_vocoder_of_other_settings_is_refused(copy, settings):
 def test_a_vocoder_with_another_hop_length_is_refused(copy):
     """Its tensors fit, but it makes another number of samples."""
     values = copy.tensors("vocoder")
-    shorter = {key: value[..., :2] if value.shape[2:] == (4,) else value for key, value in values.items()}
+    longer = {key: np.tile(value, 2) if value.shape[2:] == (4,) else value for key, value in values.items()}
     with pytest.raises(WeightsError, match="needs other spectrograms"):
-        Codec(rewrite(copy, melgan=asdict(MELGAN) | {"ratios": [8, 8, 1, 1]}, vocoder=shorter))
+        Codec(rewrite(copy, melgan=asdict(MELGAN) | {"ratios": [8, 8, 4, 4]}, vocoder=longer))
 
 
 def test_a_tensor_too_many_too_few_or_misshapen_is_named(copy):
@@ -329,6 +329,17 @@ def test_a_failure_leaves_the_old_bundle_as_it_was(copy, monkeypatch):
     with pytest.raises(UsageError, match="No space left"):
         rewrite(copy, autoencoder=copy.autoencoder)
     assert {path.name: path.read_bytes() for path in copy.path.iterdir()} == before
+
+
+@pytest.mark.parametrize("name", ["a\nb", "\x1b]0;b\x07", "a\x85", "\u2028", "\u202e", "\ud800"])
+def test_names_that_cannot_be_printed_are_refused(copy, name):
+    with pytest.raises(UsageError, match="without control characters"):
+        write_bundle(copy.path, name, SMALL, tensors())
+    copy.verify()
+    config = json.loads((copy.path / "config.json").read_text())
+    (copy.path / "config.json").write_text(json.dumps(config | {"name": name}))
+    with pytest.raises(WeightsError, match="control characters in its name"):
+        load_bundle(copy.path)
 
 
 def test_files_can_be_read_by_everyone(tiny_bundle):

@@ -1,0 +1,87 @@
+"""Bundles are replaced as a whole, or stay as they were."""
+
+import os
+import shutil
+
+import numpy as np
+import pytest
+from sampler_cases import add_tiny_sampler
+from tiny import write_tiny_bundle
+
+from specvq_codec import UsageError
+from specvq_codec.weights import Bundle, add_features, load_bundle
+
+
+@pytest.fixture
+def full(sampler_bundle, tmp_path) -> Bundle:
+    """A bundle of many parts, which may be changed."""
+    shutil.copytree(sampler_bundle.path, tmp_path / "full")
+    return add_features(load_bundle(tmp_path / "full"), {"conv1.weight": np.ones(3, np.float32)})
+
+
+def content(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+
+
+def another_bundle(bundle):
+    """Another codebook, without a vocoder, sampler and features."""
+    write_tiny_bundle(bundle.path, seed=3, vocoder=False)
+
+
+def another_sampler(bundle):
+    add_tiny_sampler(bundle, num_classes=5)
+
+
+WRITES = pytest.mark.parametrize("write", [another_bundle, another_sampler])
+
+
+@WRITES
+@pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])
+def test_whatever_rename_fails_the_old_bundle_stays_as_it_was(full, monkeypatch, write, error):
+    before, replace, failing = content(full.path), os.replace, 0
+
+    def may_fail(source, target):
+        nonlocal left
+        left -= 1
+        if left == 0:
+            raise error(5, "Input/output error")
+        replace(source, target)
+
+    monkeypatch.setattr("os.replace", may_fail)
+    while content(full.path) == before:
+        failing, left = failing + 1, failing + 1
+        try:
+            write(full)
+        except (UsageError, KeyboardInterrupt):
+            assert left <= 0
+            assert content(full.path) == before
+    assert left == 1 and failing > 3  # every one of them failed once, and then none did
+    load_bundle(full.path).verify()
+    assert not [name for name in content(full.path) if name.startswith(".")]
+
+
+@pytest.mark.parametrize("name", ["codebook.safetensors", "vocoder.safetensors", "sampler.safetensors", "config.json"])
+def test_a_folder_in_the_way_leaves_the_old_bundle_as_it_was(full, name):
+    (full.path / name).unlink()
+    (full.path / name).mkdir()
+    before = content(full.path)
+    with pytest.raises(UsageError, match=f"a folder is in the way: .*{name}.*choose another folder"):
+        another_bundle(full)
+    assert content(full.path) == before and (full.path / name).is_dir()
+
+
+@WRITES
+def test_until_the_description_is_in_its_place_all_that_was_is_there(full, monkeypatch, write):
+    """What is left where the process is killed; the description is the last to come."""
+    before, replace, seen = content(full.path), os.replace, []
+
+    def watched(source, target):
+        now = content(full.path)
+        assert all(data in (now.get(name), now.get(f".{name}.old")) for name, data in before.items())
+        replace(source, target)
+        seen.append(target.name)
+
+    monkeypatch.setattr("os.replace", watched)
+    write(full)
+    assert seen.index("config.json") == len(seen) - 1
+    assert content(full.path).keys() <= before.keys()
