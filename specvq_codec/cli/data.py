@@ -7,7 +7,7 @@ import typer
 
 from ..bitstream.errors import SpecVQError
 from .codec import Device, Force
-from .places import Job, jobs_below, make_folder
+from .places import Job, folder_for, jobs_below, make_folder
 from .report import say, with_progress
 
 app = typer.Typer(help="Prepare sound for training.", no_args_is_help=True)
@@ -23,6 +23,9 @@ def pack(
         list[str] | None,
         typer.Option(help="A folder of features of video to pack, too; for VAS and VGGSound its name alone."),
     ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", "-f", help="Replace a pack that is there, and remove its tokens.")
+    ] = False,
 ) -> None:
     """Decode and resample all sounds below a folder once, into one memory-mapped file.
 
@@ -30,11 +33,17 @@ def pack(
     """
     from ..training.packing import pack as pack_folder
 
-    packed = pack_folder(folder, out, features or (), lambda entries: with_progress(entries, len(entries), "packing"))
+    with folder_for(out):
+        packed = pack_folder(
+            folder, out, features or (), lambda entries: with_progress(entries, len(entries), "packing"), force
+        )
     for line in packed.skipped:
         say(f"specvq: skipped {line}")
-    hours = packed.seconds / 3600
-    say(f"{out}: {len(packed.clips)} recordings, {hours:.2f} h; {len(packed.skipped)} skipped")
+    what = f"{len(packed.clips)} recordings, {packed.seconds / 3600:.2f} h"
+    if packed.new:
+        say(f"{out}: {what}; {len(packed.skipped)} skipped")
+    else:
+        say(f"{out}: {what}; packed already, and left as it is (-f packs it again, and removes its tokens)")
 
 
 @app.command()

@@ -3,6 +3,7 @@
 import os
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,3 +73,20 @@ def make_folder(folder: Path) -> None:
         raise UsageError(
             f"The folder {folder} cannot be made ({reason_of(error)}): name another one to write to."
         ) from error
+
+
+@contextmanager
+def folder_for(folder: Path) -> Iterator[None]:
+    """A folder for what is written in the block; one that is new, and that nothing came into, is removed again.
+
+    Raises:
+        UsageError: it cannot be made.
+    """
+    new = not folder.exists()
+    make_folder(folder)
+    try:
+        yield
+    finally:
+        if new:
+            with suppress(OSError):  # something is in it
+                folder.rmdir()

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from .places import folder_for
+
 if TYPE_CHECKING:
     import torch
 
@@ -22,7 +24,9 @@ def classifier(config: Config, data: Data, out: Out, device: Device = "auto") ->
     from ..training.classifier import ClassifierConfig, train_classifier
     from ..training.config import load_config
 
-    train_classifier(load_config(ClassifierConfig, config), data, out, _device(device))
+    loaded = load_config(ClassifierConfig, config)
+    with folder_for(out):
+        train_classifier(loaded, data, out, _device(device))
 
 
 @app.command()
@@ -42,7 +46,9 @@ def codebook(
     from ..training.codebook import CodebookConfig, train_codebook
     from ..training.config import load_config
 
-    train_codebook(load_config(CodebookConfig, config), data, out, _device(device), start, classifier)
+    loaded = load_config(CodebookConfig, config)
+    with folder_for(out):
+        train_codebook(loaded, data, out, _device(device), start, classifier)
 
 
 @app.command()
@@ -60,7 +66,9 @@ def sampler(
     from ..training.config import load_config
     from ..training.sampler import SamplerConfig, train_sampler
 
-    train_sampler(load_config(SamplerConfig, config), data, out, _device(device), weights, start)
+    loaded = load_config(SamplerConfig, config)
+    with folder_for(out):
+        train_sampler(loaded, data, out, _device(device), weights, start)
 
 
 @app.command()
@@ -75,7 +83,9 @@ def prior(
     from ..training.config import load_config
     from ..training.prior import PriorTraining, train_prior
 
-    train_prior(load_config(PriorTraining, config), data, out, _device(device), weights)
+    loaded = load_config(PriorTraining, config)
+    with folder_for(out):
+        train_prior(loaded, data, out, _device(device), weights)
 
 
 @app.command()
@@ -96,7 +106,9 @@ def vocoder(
     from ..training.config import load_config
     from ..training.vocoder import VocoderConfig, train_vocoder
 
-    train_vocoder(load_config(VocoderConfig, config), data, out, _device(device), codec, start)
+    loaded = load_config(VocoderConfig, config)
+    with folder_for(out):
+        train_vocoder(loaded, data, out, _device(device), codec, start)
 
 
 def _device(name: str) -> "torch.device":

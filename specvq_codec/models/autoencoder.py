@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from .quantizer import VectorQuantizer
 
 COLUMN_FRAMES = 16  # frames (and mel bands) that one index covers
+_GROUPS = 32  # of channels that are normalised together
 
 
 @dataclass(frozen=True)
@@ -33,14 +34,22 @@ class AutoencoderConfig:
     linear_path: bool = False  # a linear 16 x 16 patch transform beside encoder and decoder
 
     def __post_init__(self) -> None:
+        if not self.channels or any(width < 1 or width % _GROUPS for width in self.channels):
+            raise ValueError(f"channels must be multiples of {_GROUPS}: {self}")
         if self.patch * 2 ** (len(self.channels) - 1) != COLUMN_FRAMES:
             raise ValueError(f"patch and levels must shrink both axes {COLUMN_FRAMES} times: {self}")
-        if any(level >= len(self.channels) for level in self.attention_levels):
+        if not all(0 <= level < len(self.channels) for level in self.attention_levels):
             raise ValueError(f"attention_levels name a resolution that does not exist: {self}")
+        if min(self.num_res_blocks, self.z_channels, self.embed_dim) < 1 or self.codebook_size < 2:
+            raise ValueError(f"sizes must be positive, and codebook_size at least 2: {self}")
+        if self.linear_path and self.embed_dim > COLUMN_FRAMES**2:
+            raise ValueError(
+                f"with a linear_path embed_dim is at most {COLUMN_FRAMES**2}, as a patch has values: {self}"
+            )
 
 
 def _group_norm(channels: int) -> nn.GroupNorm:
-    return nn.GroupNorm(num_groups=32, num_channels=channels, eps=1e-6)
+    return nn.GroupNorm(num_groups=_GROUPS, num_channels=channels, eps=1e-6)
 
 
 def silu(x: Tensor) -> Tensor:

@@ -21,6 +21,15 @@ class PatchConfig:
     channels: int = 64  # after the first convolution; they double with every layer, up to eight times as many
     layers: int = 3  # convolutions of stride 2
 
+    def __post_init__(self) -> None:
+        if min(self.channels, self.layers) < 1:
+            raise ValueError(f"channels and layers must be positive: {self}")
+
+    @property
+    def min_size(self) -> int:
+        """Mels and frames of the smallest spectrogram that it judges."""
+        return int(3 * 2**self.layers)
+
 
 class PatchDiscriminator(nn.Module):
     """Spectrogram (B, 1, 80, T) in [-1, 1] -> logits (B, 1, h, w), one for each patch; above 0 stands for real.
@@ -68,8 +77,19 @@ class ScaleConfig:
     max_channels: int = 1024  # no layer is wider; most of the time goes into the widest
 
     def __post_init__(self) -> None:
-        if min(self.scales, self.layers, self.factor) < 1 or self.channels % 4 or self.max_channels % self.channels:
-            raise ValueError(f"channels must be a multiple of 4 and divide max_channels: {self}")
+        sizes = (self.scales, self.channels, self.layers, self.factor, self.max_channels)
+        if min(sizes) < 1 or self.channels % 4 or self.max_channels % self.channels:
+            raise ValueError(f"sizes must be positive, and channels a multiple of 4 that divides max_channels: {self}")
+        width = self.channels
+        for _ in range(self.layers):  # every layer has a group for four channels of the one before
+            before, width = width, min(width * self.factor, self.max_channels)
+            if width % (before // 4):
+                raise ValueError(f"{before} channels cannot become {width} in groups of four: {self}")
+
+    @property
+    def min_samples(self) -> int:
+        """Length of the shortest waveform that the coarsest scale can judge."""
+        return int(8 * 2 ** (self.scales - 1))
 
 
 class ScaleDiscriminator(nn.Module):
@@ -103,7 +123,7 @@ class ScaleDiscriminator(nn.Module):
 class ScaleDiscriminators(nn.Module):
     """Waveform (B, 1, N) in [-1, 1] -> for each scale the feature maps of a `ScaleDiscriminator`; logits above 0: real.
 
-    N must be long enough for the coarsest scale: 8 * 2 ** (scales - 1) samples.
+    N must be long enough for the coarsest scale: `min_samples` of the configuration.
     """
 
     def __init__(self, config: ScaleConfig) -> None:

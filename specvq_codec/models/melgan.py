@@ -7,6 +7,7 @@ the reference of this project uses it. Weights are plain: weight normalisation b
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 
 import torch
 import torch.nn.functional as F
@@ -27,11 +28,13 @@ class MelGANConfig:
     def __post_init__(self) -> None:
         if len(self.channels) != len(self.ratios) + 1:
             raise ValueError(f"channels must have one entry more than ratios: {self}")
+        if min(self.num_mels, *self.channels) < 1 or min(self.ratios, default=2) < 2 or self.num_res_layers < 0:
+            raise ValueError(f"sizes must be positive, and ratios at least 2: {self}")
 
     @property
     def hop_length(self) -> int:
         """Samples of output for a frame of input."""
-        return int(torch.tensor(self.ratios).prod())
+        return prod(self.ratios)
 
     @property
     def context_frames(self) -> int:

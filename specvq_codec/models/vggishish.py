@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..spectrogram import N_MELS
+
 
 @dataclass(frozen=True)
 class VGGishConfig:
@@ -32,6 +34,10 @@ class VGGishConfig:
     def __post_init__(self) -> None:
         if len(self.channels) != len(self.convs) or min(self.convs, default=0) < 1:
             raise ValueError(f"channels and convs must name the same resolutions, each with a convolution: {self}")
+        if not 1 <= len(self.channels) <= N_MELS.bit_length():  # each halves the mel bands
+            raise ValueError(f"there must be from 1 to {N_MELS.bit_length()} resolutions: {self}")
+        if min(*self.channels, *self.pooled, self.hidden, self.num_classes) < 1:
+            raise ValueError(f"sizes must be positive: {self}")
         if not 0.0 <= self.dropout < 1.0:
             raise ValueError(f"dropout must be in [0, 1): {self}")
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from math import inf
 from pathlib import Path
 from typing import Literal
 
@@ -17,11 +18,13 @@ from ..evaluation.classification import classification_metrics
 from ..models.melception import MelceptionConfig
 from ..models.vggishish import VGGish, VGGishConfig, fold_batch_norm
 from ..spectrogram import N_MELS
+from .about import note_about
 from .checkpoints import load_checkpoint, read_checkpoint
 from .data import MelPack, Pack
 from .loop import LoopConfig, require_batch, train
 from .monitor import Samples
 
+ABOUT = "classifier.json"  # in a run: what its checkpoint is of
 _DECIBELS = 100.0  # between 0 and 1 of a spectrogram
 _WINDOWS = 8  # of a recording that are classified in validation, at most
 
@@ -45,6 +48,9 @@ class ClassifierConfig:
         require_batch(self.batch_size)
         if self.frames < self.model.min_frames:
             raise ValueError(f"this network takes {self.model.min_frames} frames or more, and frames is {self.frames}")
+        for name in ("balance", "mixup", "gain"):
+            if not 0 <= getattr(self, name) < inf:
+                raise ValueError(f"{name} must not be negative, as {getattr(self, name)} is")
         if not (0 <= self.masked_bands <= N_MELS and 0 <= self.masked_frames <= self.frames):
             raise ValueError(f"masked_bands must be in [0, {N_MELS}], and masked_frames in [0, {self.frames}]")
 
@@ -83,7 +89,8 @@ class ClassifierTask:
 
     def __init__(self, config: ClassifierConfig, data: Path, device: torch.device) -> None:
         self.config, self.device = config, device
-        self.train_mels = MelPack(Pack(data, "train", device), config.frames)
+        train_pack = Pack(data, "train", device)
+        self.train_mels = MelPack(train_pack, config.frames)
         self.valid_mels = MelPack(Pack(data, "valid", device), config.frames)
         self.labels = tuple(self.train_mels.labels)
         for mels, split in ((self.train_mels, "train"), (self.valid_mels, "valid")):
@@ -96,6 +103,11 @@ class ClassifierTask:
         frequency = torch.zeros(len(self.labels)).index_add_(0, self.train_mels.label_indices(), lengths)
         weights = class_weights(frequency, config.balance)
         model = replace(config.model, num_classes=len(self.labels))
+        self.about = {
+            "labels": self.labels,
+            "settings": {"kind": model.kind, **asdict(model)},
+            "recordings": train_pack.digest(),
+        }
         self.module = ClassifierModule(model, means, stds, weights).to(device)
         self.module.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # absent in its stubs
         self.players: dict[str, nn.Module] = {"classifier": self.module}
@@ -169,13 +181,17 @@ def class_weights(frequency: Tensor, balance: float) -> Tensor:
 
 
 def train_classifier(config: ClassifierConfig, data: Path, run: Path, device: torch.device) -> dict[str, float]:
-    """Train on a pack with labels; `run` gets last.pt, log.jsonl and classifier.safetensors. Returns the metrics.
+    """Train on a pack with labels; `run` gets last.pt, log.jsonl and classifier.safetensors.
+
+    Returns the metrics.
 
     Raises:
-        UsageError: the pack has no labels, or only one, or the run in the folder is of another configuration.
+        UsageError: the pack has no labels, or only one, or the run in the folder is of another configuration, other
+            labels or other recordings.
     """
     torch.manual_seed(config.loop.seed)
     task = ClassifierTask(config, data, device)
+    note_about(run / ABOUT, task.about)
     numbers = train(task, config.loop, run)
     path = run / "last.pt"
     load_checkpoint(task.module, read_checkpoint(path), path)  # averaged weights, if there are any

@@ -8,6 +8,7 @@ et al. 2017, appendix A), or learns by gradient as the reference's does.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,8 @@ from ..models.autoencoder import COLUMN_FRAMES, Autoencoder, AutoencoderConfig
 from ..models.discriminators import PatchConfig, PatchDiscriminator
 from ..models.quantizer import Quantized
 from ..models.vggishish import VGGish
+from ..spectrogram import N_MELS
+from .about import note_about
 from .data import MelPack, Pack
 from .distributed import share_first, sum_over_processes
 from .loop import LoopConfig, require_batch, train
@@ -30,6 +33,8 @@ from .objective import ObjectiveConfig, generator_loss, judge_loss
 from .patches import assign, k_means, patches_of, principal_patches
 from .perceptual import LPAPS
 from .start import load_start
+
+ABOUT = "codebook.json"  # in a run: what its checkpoint is of
 
 
 @dataclass(frozen=True)
@@ -44,10 +49,23 @@ class CodebookConfig:
     frames: int = 208  # length of a training crop
     commitment: float = 0.25  # weight of the pull of latents to their vectors
     decay: float = 0.99  # of the moving averages that the codebook follows; 0: it learns by gradient instead
-    dead_below: float = 0.1  # a vector used less often than this, in latents a batch, starts again at a latent
+    dead_below: float = 0.13  # a vector used less often than this share of the mean starts again at a latent
 
     def __post_init__(self) -> None:
         require_batch(self.batch_size)
+        if self.frames < COLUMN_FRAMES or self.frames % COLUMN_FRAMES:
+            raise ValueError(f"frames must be a multiple of {COLUMN_FRAMES}, not {self.frames}")
+        if not 0 <= self.commitment < inf:
+            raise ValueError(f"commitment must not be negative, as {self.commitment} is")
+        if not 0 <= self.decay < 1:
+            raise ValueError(f"decay must be from 0 to below 1, not {self.decay}")
+        if not 0 < self.dead_below < 1:  # what is never used has no average
+            raise ValueError(f"dead_below must be above 0 and below 1, not {self.dead_below}")
+        if self.objective.adversarial and min(self.frames, N_MELS) < self.judge.min_size:
+            raise ValueError(
+                f"a judge of {self.judge.layers} layers needs {self.judge.min_size} mels and frames, and these are "
+                f"{N_MELS} and {self.frames}"
+            )
 
 
 class CodebookModule(nn.Module):
@@ -68,7 +86,10 @@ class CodebookModule(nn.Module):
 
     @torch.no_grad()
     def start(self, mel: Tensor, seed: int) -> None:
-        """Become the best linear codec of the spectrograms (B, 1, 80, T); without a linear path, only k-means."""
+        """Become the best linear codec of the spectrograms (B, 1, 80, T); without a linear path, only k-means.
+
+        Raises UsageError if the spectrograms have fewer latents than the codebook has vectors.
+        """
         model = self.autoencoder
         if self.config.model.linear_path:
             basis, scale = principal_patches(patches_of(mel), self.config.model.embed_dim)
@@ -80,6 +101,11 @@ class CodebookModule(nn.Module):
                 assert tensor is not None
                 nn.init.zeros_(tensor)
         latents = torch.cat([model.latents(part) for part in mel.split(16)]).movedim(1, -1).flatten(0, 2)
+        if len(latents) < self.config.model.codebook_size:
+            raise UsageError(
+                f"A codebook of {self.config.model.codebook_size} vectors cannot begin at {len(latents)} latents: make "
+                "codebook_size smaller, or frames longer."
+            )
         generator = torch.Generator().manual_seed(seed)
         centres = k_means(latents.cpu(), self.config.model.codebook_size, 12, generator)
         shares = torch.bincount(assign(latents.cpu(), centres), minlength=len(centres)) / len(latents)
@@ -93,8 +119,12 @@ class CodebookModule(nn.Module):
         self.sums.copy_(self.autoencoder.quantize.embedding.weight * self.usage[:, None])
 
     @torch.no_grad()
-    def follow(self, latents: Tensor, indices: Tensor, rng: np.random.Generator) -> None:
-        """Move the codebook to the averages of latents (B, D, H, W) that were assigned to it; restart dead vectors."""
+    def follow(self, latents: Tensor, indices: Tensor, rng: np.random.Generator) -> Tensor:
+        """Move the codebook to the averages of latents (B, D, H, W) that were assigned to it; restart dead vectors.
+
+        Returns:
+            The share of the vectors that were not dead, a scalar.
+        """
         flat, decay = latents.movedim(1, -1).flatten(0, 2), self.config.decay
         ones = torch.ones(len(flat), device=flat.device)
         counts = torch.zeros_like(self.usage).index_add_(0, indices.flatten(), ones)
@@ -104,10 +134,12 @@ class CodebookModule(nn.Module):
         # every vector draws a latent, dead or not: looking for the dead ones would make a GPU wait
         picks = torch.from_numpy(rng.integers(len(flat), size=len(self.usage))).to(flat.device)
         fresh = share_first(flat[picks])
-        dead = self.usage < self.config.dead_below
-        self.usage.masked_fill_(dead, 1.0)
-        self.sums.copy_(torch.where(dead[:, None], fresh, self.sums))
+        mean = self.usage.mean()  # batches and codebooks of every size have the same share of dead vectors
+        dead = self.usage < self.config.dead_below * mean
+        self.usage.copy_(torch.where(dead, mean, self.usage))
+        self.sums.copy_(torch.where(dead[:, None], mean * fresh, self.sums))
         self.autoencoder.quantize.embedding.weight.copy_(self.sums / self.usage[:, None])
+        return (~dead).float().mean()
 
 
 class _Maker(nn.Module):
@@ -125,19 +157,15 @@ class _Maker(nn.Module):
         latents = model.latents(mel).float()
         quantized: Quantized = model.quantize(latents, config.commitment)
         made = model.reconstruct(quantized.straight).float()
+        codebook_loss, used = quantized.loss, {}
         if config.decay:
             vectors = model.quantize.lookup(quantized.indices)
             codebook_loss = config.commitment * F.mse_loss(latents, vectors)
-            module.follow(latents.detach(), quantized.indices, np.random.default_rng(step))
-        else:
-            codebook_loss = quantized.loss
+            used["used"] = module.follow(latents.detach(), quantized.indices, np.random.default_rng(step))
         last = model.decoder.conv_out.weight
         loss, shown = generator_loss(config.objective, perceptual, module.judge, mel, made, last, step)
         batch["made"] = made.detach()
-        shown |= {"codebook": codebook_loss.detach()}
-        if config.decay:
-            shown["used"] = (module.usage > config.dead_below).float().mean()
-        return loss + codebook_loss, shown
+        return loss + codebook_loss, {**shown, "codebook": codebook_loss.detach(), **used}
 
 
 class _Judge(nn.Module):
@@ -169,7 +197,9 @@ class CodebookTask:
     ) -> None:
         perceptual = _perceptual(classifier).to(device) if config.objective.perceptual else None
         self.config, self.device = config, device
-        self.train_mels = MelPack(Pack(data, "train", device), config.frames)
+        train_pack = Pack(data, "train", device)
+        self.about = {"recordings": train_pack.digest()}
+        self.train_mels = MelPack(train_pack, config.frames)
         self.valid_mels = MelPack(Pack(data, "valid", device), config.frames)
         self.module = CodebookModule(config).to(device)
         if fresh and start is not None:
@@ -259,4 +289,6 @@ def train_codebook(
     """
     torch.manual_seed(config.loop.seed)
     fresh = not (run / "last.pt").exists()  # else the checkpoint has everything
-    return train(CodebookTask(config, data, device, fresh, start, classifier), config.loop, run)
+    task = CodebookTask(config, data, device, fresh, start, classifier)
+    note_about(run / ABOUT, task.about)
+    return train(task, config.loop, run)

@@ -32,7 +32,7 @@ def fill(kind: type[T], values: dict[str, Any], where: str) -> T:
         hint = hints[key]
         if isinstance(value, dict) and (tables := _tables(hint)):
             inner, chosen = dict(value), next(iter(tables))
-            if len(tables) > 1 and (chosen := inner.pop("kind", chosen)) not in tables:
+            if len(tables) > 1 and (chosen := inner.pop("kind", chosen)) not in list(tables):  # it may be no string
                 raise UsageError(f"{where}: {key}: kind must be one of {', '.join(tables)}, and {chosen!r} is not.")
             arguments[key] = fill(tables[chosen], inner, f"{where}: {key}")
             continue
@@ -85,5 +85,5 @@ def load_config(kind: type[T], name: str) -> T:
         raise UsageError(f"There is no configuration {name}; give a TOML file or one of: {shipped}.")
     try:
         return fill(kind, tomllib.loads(path.read_text(encoding="utf-8")), str(path))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UsageError(f"{path} is not valid TOML: {error}") from error

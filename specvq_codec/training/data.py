@@ -6,10 +6,12 @@ mapped, it takes only the memory of what is read.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import accumulate
 from pathlib import Path
 from typing import NamedTuple
@@ -22,6 +24,7 @@ from torch import Tensor
 
 from .. import spectrogram as spec
 from ..bitstream.errors import UsageError
+from .layouts import SPLITS
 
 FEATURE_FRAMES = 215  # rows of features of a recording, as the reference cuts or pads them: 10 s at 21.5 a second
 
@@ -36,6 +39,16 @@ class Clip:
     start: int
     length: int
     label: str = ""  # what is heard, for the classifier; packs without labels train everything else
+
+
+def _checked(clip: Clip) -> Clip:
+    """The clip; ValueError if an index that has it is damaged."""
+    texts, numbers = (clip.path, clip.split, clip.domain, clip.label), (clip.start, clip.length)
+    if {type(text) for text in texts} != {str} or {type(number) for number in numbers} != {int}:
+        raise ValueError(f"{clip} is not of texts and whole numbers")
+    if clip.split not in SPLITS or clip.start < 0 or clip.length < 1:
+        raise ValueError(f"{clip} is of no split, or nowhere")
+    return clip
 
 
 class Store(NamedTuple):
@@ -100,8 +113,8 @@ class Pack:
         if not index.exists():
             raise UsageError(f"{folder} is not packed sound; make it with: specvq data pack SOUND_FOLDER {folder}")
         try:
-            about = json.loads(index.read_text())
-            clips = [Clip(**clip) for clip in about["clips"]]
+            about = json.loads(index.read_text(encoding="utf-8"))
+            clips = [_checked(Clip(**clip)) for clip in about["clips"]]
             self.kind: str = about.get("kind", "sound")
             store = _mapped(folder / STORES[self.kind].file, STORES[self.kind])
             if max(clip.start + clip.length for clip in clips) > len(store):
@@ -111,8 +124,10 @@ class Pack:
             if "feature_width" in about:
                 width = (FEATURE_FRAMES, int(about["feature_width"]))
                 self._features = _mapped(folder / "features.f16", Store("features.f16", "<f2", width))
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise UsageError(f"{index} is damaged: make the pack again, with specvq data pack.") from error
+                if len(self._features) < len(clips):
+                    raise ValueError("features of the last recordings are missing")
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise UsageError(f"{index} is damaged: make the pack again, with specvq data pack -f.") from error
         self.device = device or torch.device("cpu")
         self.labels = sorted({clip.label for clip in clips} - {""})
         self.clips = [clip for clip in clips if split is None or clip.split == split]
@@ -127,6 +142,11 @@ class Pack:
             starts = [0, *accumulate(lengths[:-1])]
         self.windows = Windows(store.to(self.device), starts, lengths)
         self._starts = dict(zip(self.clips, starts, strict=True))
+
+    def digest(self) -> str:
+        """What tells this pack from those of other recordings: of all splits' paths, and where they lie."""
+        parts = [[clip.path, clip.split, clip.start, clip.length] for clip in self._places]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
     def num_samples(self, clip: Clip) -> int:
         """How long a recording is at 22 050 Hz; of spectrograms, by their hops."""
@@ -231,13 +251,17 @@ class MelPack:
 
         Raises UsageError if a recording has no label.
         """
-        labels = self.label_indices()
+        labels = self._label_indices
         windows, chosen = self.windows.draw(count, frames, rng)
         return _as_seen(windows), labels[torch.from_numpy(chosen)].to(self.device)
 
     def label_indices(self) -> Tensor:
         """The place of every clip's label in `labels`, int64 (len(clips),) on the CPU; UsageError if one has none."""
-        return self._pack.label_indices()
+        return self._label_indices.clone()
+
+    @cached_property
+    def _label_indices(self) -> Tensor:
+        return self._pack.label_indices()  # which looks at every recording: once for all batches
 
 
 def _as_seen(windows: Tensor) -> Tensor:

@@ -13,11 +13,14 @@ kind. The lists are looked for in the folder that is packed and in the two above
 from __future__ import annotations
 
 import csv
+import os
 import zlib
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TextIO
 
 from ..bitstream.errors import UsageError
 
@@ -70,19 +73,35 @@ def listing_of(folder: Path, out: Path | None = None) -> Listing:
 
 def split_by_name(name: str) -> str:
     """A split that follows from a recording's name alone: 5 % valid, 5 % test."""
-    share = zlib.crc32(name.encode()) % 100
+    share = zlib.crc32(os.fsencode(name)) % 100  # of the name's bytes, which need not be UTF-8
     return "test" if share < 5 else "valid" if share < 10 else "train"
 
 
-def _manifest(path: Path) -> list[Entry]:
+@contextmanager
+def _opened(path: Path) -> Iterator[TextIO]:
+    """A list to read. Raises UsageError if what is read of it is no text in UTF-8, or no CSV where it should be."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file))
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise UsageError(f"{path} is no CSV file in UTF-8 ({error}): save it as one.") from error
+            yield file
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        kind = "CSV file" if path.suffix == ".csv" else "list"
+        raise UsageError(f"{path} is no {kind} in UTF-8 ({error}): save it as one.") from error
+
+
+def _put(splits: dict[str, str], name: str, split: str, where: str) -> None:
+    """Note the split of a recording. Raises UsageError if it has another one already."""
+    if splits.setdefault(name, split) != split:
+        raise UsageError(f"{where} have {name} in two splits, {splits[name]} and {split}: leave it in one.")
+
+
+def _manifest(path: Path) -> list[Entry]:
+    with _opened(path) as file:
+        rows = list(csv.DictReader(file))
+    splits: dict[str, str] = {}
     for row in rows:
         if not row.get("path") or row.get("split") not in SPLITS:
             raise UsageError(f"{path} needs columns path and split (one of {', '.join(SPLITS)}), not {row}.")
+        _put(splits, row["path"], row["split"], f"The rows of {path}")
     return [Entry(row["path"], row["split"], row.get("domain") or "sound", row.get("label") or "") for row in rows]
 
 
@@ -111,7 +130,7 @@ def _vggsound(base: Path) -> Listing:
     table = _find(base, "vggsound.csv")
     if table is None:
         raise UsageError(f"{base} lacks vggsound.csv, which tells the labels: get it from the data set's authors.")
-    with table.open(newline="", encoding="utf-8") as file:
+    with _opened(table) as file:
         rows = {row[0]: row for row in csv.reader(file) if row}
     if any(len(row) < 4 for row in rows.values()):
         raise UsageError(f"{table} needs four columns: video, second, label, and train or test.")
@@ -147,13 +166,15 @@ def _listed(base: Path, name: str, there: list[str]) -> tuple[dict[str, str], li
         path = _find(base, f"{name}_{split}.txt")
         if path is None:
             continue
-        clips = path.read_text(encoding="utf-8").split()
+        with _opened(path) as file:
+            clips = file.read().split()
         absent = [clip for clip in clips if clip not in present]
         if absent:
             left_out.append(
                 f"{len(absent)} of the {len(clips)} clips of {path.name}, which are not there: {absent[0]}, ..."
             )
-        splits.update(dict.fromkeys(clips, split))
+        for clip in clips:
+            _put(splits, clip, split, f"The lists {name}_*.txt")
     if splits:
         left_out += [f"{clip}{_SUFFIX}: no list has it" for clip in there if clip not in splits]
     return splits, left_out

@@ -51,6 +51,8 @@ class LoopConfig:
                 raise ValueError(f"{name} must not be negative, as {getattr(self, name)} is")
         if not all(0 <= decay < 1 for decay in (*self.betas, self.ema)):
             raise ValueError(f"betas and ema must be from 0 to below 1, not {self.betas} and {self.ema}")
+        if self.seed >= 2**32:  # every step makes larger ones of it, which have 64 bits
+            raise ValueError(f"seed must be below 2 ** 32, not {self.seed}")
 
 
 def require_batch(size: int) -> None:

@@ -7,6 +7,7 @@ reconstruction loss; from some step on, a patch discriminator's judgement is add
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 from typing import Literal
 
 import torch
@@ -29,6 +30,13 @@ class ObjectiveConfig:
         1e4,
     )  # the adaptive factor of that weight stays in here; the reference: (1, 1)
     judge_loss: Literal["hinge", "logistic"] = "hinge"
+
+    def __post_init__(self) -> None:
+        for name in ("perceptual", "adversarial"):
+            if not 0 <= getattr(self, name) < inf:
+                raise ValueError(f"{name} must not be negative, as {getattr(self, name)} is")
+        if not 0 <= self.adaptive[0] <= self.adaptive[1]:
+            raise ValueError(f"adaptive must be two numbers from 0 up, the smaller one first, not {self.adaptive}")
 
 
 def generator_loss(

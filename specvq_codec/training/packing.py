@@ -7,7 +7,8 @@ A pack is a folder:
     mels.f16        log-mel spectrograms in [0, 1], half precision, 80 numbers a frame, all recordings one after another
     features.f16    where asked for: features of the video, half precision, 215 rows a recording, ten seconds
 
-While it is being made there are `packing.*` instead: what is done so far, and a journal of it.
+While it is being made there are `packing.*` instead: what is done so far, and a journal of it. The index names what the
+pack was made of by a fingerprint, so that nothing is packed twice, or replaced unasked.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from .. import spectrogram as spec
 from ..bitstream.errors import SpecVQError, UsageError
 from ..conditions import kind_of_features, load_features
 from ..files import write_file
-from .data import FEATURE_FRAMES, STORES, Clip
+from .data import FEATURE_FRAMES, STORES, Clip, Pack
 from .layouts import Entry, Listing, listing_of
 
 Track = Callable[[Sequence[Entry]], Iterable[Entry]]
@@ -36,39 +37,61 @@ _HALF = np.dtype("<f2")
 
 
 class Packed(NamedTuple):
-    """What went into a pack, and what did not: a line each with the reason."""
+    """What went into a pack, and what did not: a line each with the reason.
+
+    Attributes:
+        clips: the recordings.
+        skipped: what was left out.
+        seconds: how long the recordings are together.
+        new: whether the pack was made; else it was there already, and what was left out then is not known.
+    """
 
     clips: list[Clip]
     skipped: list[str]
     seconds: float
+    new: bool = True
 
 
-def pack(folder: Path, out: Path, features: Sequence[str] = (), track: Track = iter) -> Packed:
+def pack(folder: Path, out: Path, features: Sequence[str] = (), track: Track = iter, force: bool = False) -> Packed:
     """Write the recordings below `folder` as a pack.
 
     Sounds are chosen and split by a `manifest.csv` with columns path, split (train, valid or test) and, if there,
     domain and label; without one every file is tried and split by a hash of its name. The reference's data sets are
-    recognised by their folders (see layouts.py). A packing of the same recordings that was interrupted goes on.
+    recognised by their folders (see layouts.py). A packing of the same recordings that was interrupted goes on, and a
+    pack of them that is there stays as it is.
 
     Args:
         folder: of the recordings.
-        out: folder of the pack; a pack that is there is replaced in the end.
+        out: folder of the pack.
         features: folders of features (T, D) of videos to pack, side by side, cut or repeated to 215 rows. For sounds
             they hold a NAME.npz, .npy or .pkl for each NAME.wav or the like, at the same place below; for the
             reference's data sets they lie beside the folders of spectrograms, and hold pickles. A recording without
             them is skipped.
         track: iterates over recordings, and may show how far it is.
+        force: whether a pack that is there, with its tokens, is replaced in the end.
 
     Raises:
-        UsageError: none can be read, or lists of them make no sense.
+        UsageError: none can be read, or lists of them make no sense; or `out` is a pack of others and `force` not set,
+            or it holds the folder of the recordings.
     """
+    if folder.resolve().is_relative_to(out.resolve()):
+        raise UsageError(f"{folder} lies in the folder of the pack, {out}: name another folder, for the pack alone.")
     listing = listing_of(folder, out)
     if listing.kind == "sound":
         for absent in (name for name in features if not Path(name).is_dir()):
             raise UsageError(f"There is no folder {absent}: make the features with specvq data features.")
+    fingerprint = _fingerprint(listing, features)
+    if (out / "index.json").exists() and not force:
+        if _packed_before(out / "index.json") != fingerprint:
+            raise UsageError(
+                f"{out} is a pack already, of other recordings or made otherwise: name another folder, or use -f "
+                "(force=True) to replace it in the end and to remove its tokens."
+            )
+        clips = Pack(out, None).clips
+        return Packed(clips, [], _seconds(listing, clips), new=False)
     out.mkdir(parents=True, exist_ok=True)
     files = [STORES[listing.kind].file, *(["features.f16"] if features else [])]
-    with _Packing(out, files, _fingerprint(listing, features)) as packing:
+    with _Packing(out, files, fingerprint) as packing:
         for entry in track(listing.entries[packing.done :]):
             source = listing.folder / entry.path
             try:
@@ -87,7 +110,7 @@ def pack(folder: Path, out: Path, features: Sequence[str] = (), track: Track = i
         if not packing.clips:
             packing.remove()
             raise UsageError(f"No recording below {folder} could be read; give a folder with sound files.")
-        about: dict[str, Any] = {"sample_rate": spec.SAMPLE_RATE}
+        about: dict[str, Any] = {"sample_rate": spec.SAMPLE_RATE, "packing": fingerprint}
         if listing.kind != "sound":
             about["kind"] = listing.kind
         if features:
@@ -95,14 +118,26 @@ def pack(folder: Path, out: Path, features: Sequence[str] = (), track: Track = i
             if len(features) == 1:
                 about["feature_kind"] = kind_of_features(_feature_file(listing, packing.clips[0].path, features[0]))
         packing.finish(about)
+    return Packed(packing.clips, skipped, _seconds(listing, packing.clips))
+
+
+def _seconds(listing: Listing, clips: Sequence[Clip]) -> float:
     unit = 1 if listing.kind == "sound" else spec.HOP_LENGTH
-    return Packed(packing.clips, skipped, sum(clip.length for clip in packing.clips) * unit / spec.SAMPLE_RATE)
+    return sum(clip.length for clip in clips) * unit / spec.SAMPLE_RATE
 
 
 def _fingerprint(listing: Listing, features: Sequence[str]) -> str:
     """Of everything that decides what the pack will hold, but for the recordings' contents."""
     parts = [listing.kind, str(listing.folder.resolve()), list(features), [asdict(entry) for entry in listing.entries]]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def _packed_before(index: Path) -> str | None:
+    """The fingerprint of what a pack was made of; None if its index is damaged, or older than fingerprints."""
+    try:
+        return str(json.loads(index.read_text(encoding="utf-8"))["packing"])
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
 
 
 class _Packing:

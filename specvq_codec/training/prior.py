@@ -39,6 +39,8 @@ class PriorTraining:
 
     def __post_init__(self) -> None:
         require_batch(self.batch_size)
+        if self.columns < 1:
+            raise ValueError(f"columns must be at least 1, not {self.columns}")
 
 
 class About(NamedTuple):

@@ -21,15 +21,17 @@ from .. import spectrogram as spec
 from ..models.autoencoder import COLUMN_FRAMES, Autoencoder, AutoencoderConfig
 from ..models.discriminators import ScaleConfig, ScaleDiscriminators
 from ..models.melgan import Generator, MelGANConfig
+from ..networks import network_of
 from ..weights import locate
+from .about import note_about
 from .adversarial import feature_matching, frozen, hinge_discriminator, hinge_generator
-from .config import fill
 from .data import Pack
 from .loop import LoopConfig, require_batch, train
 from .losses import multi_resolution_stft
 from .monitor import Samples
 from .start import load_start
 
+ABOUT = "vocoder.json"  # in a run: what its checkpoint is of
 VALID_FRAMES = 432  # of every validation recording, at most: 5 s
 EDGE = 2  # frames at either end of a crop whose spectrum depends on what lies beyond
 
@@ -57,6 +59,17 @@ class VocoderConfig:
             raise ValueError(f"decoded_share must be from 0 to 1, not {self.decoded_share}")
         if self.decoded_share and (self.codec_frames < self.frames or self.codec_frames % COLUMN_FRAMES):
             raise ValueError(f"codec_frames must be a multiple of {COLUMN_FRAMES} and no less than frames")
+        if self.frames <= 2 * EDGE:
+            raise ValueError(f"frames must be above {2 * EDGE}, not {self.frames}")
+        if self.model.num_mels != spec.N_MELS or self.model.hop_length != spec.HOP_LENGTH:
+            raise ValueError(
+                f"num_mels must be {spec.N_MELS}, and the product of ratios {spec.HOP_LENGTH}: {self.model}"
+            )
+        samples = self.frames * spec.HOP_LENGTH
+        if self.adversarial_weight and samples < self.judge.min_samples:
+            raise ValueError(
+                f"frames are {samples} samples, and {self.judge.scales} scales need more: name fewer scales"
+            )
 
 
 def normalise_weights(module: nn.Module) -> None:
@@ -98,9 +111,8 @@ def load_codec(source: str | Path | None) -> Autoencoder:
     """
     bundle = locate(source)
     bundle.verify()
-    autoencoder = Autoencoder(fill(AutoencoderConfig, bundle.autoencoder, str(bundle.path)))
-    load_start(autoencoder, bundle.path, "codebook")
-    return autoencoder.eval().requires_grad_(False).channels_last()
+    autoencoder = network_of(Autoencoder, AutoencoderConfig, bundle.autoencoder, bundle, "codebook")
+    return autoencoder.requires_grad_(False).channels_last()
 
 
 class VocoderModule(nn.Module):
@@ -216,6 +228,7 @@ class VocoderTask:
         self.config, self.device = config, device
         self.codec = load_codec(codec).to(device) if codec is not None or config.decoded_share else None
         self.train_sound, self.valid_sound = Pack(data, "train", device), Pack(data, "valid", device)
+        self.about = {"recordings": self.train_sound.digest()}
         self.module = VocoderModule(config, start).to(device)
         self.players = players(config, self.module)
         self.networks: tuple[nn.Module, ...] = (self.module.generator,)
@@ -307,8 +320,14 @@ def train_vocoder(
         device: to train on.
         codec: weight bundle to decode spectrograms with, the default one if there is a share of them.
         start: folder of a weight bundle, or of a run, whose generator goes on learning.
+
+    Raises:
+        UsageError: the pack, the run or `start` does not go with the configuration, or the run with the recordings.
+        WeightsError: a bundle is damaged.
     """
     torch.manual_seed(config.loop.seed)
     if (run / "last.pt").exists():
         start = None
-    return train(VocoderTask(config, data, device, codec, start), config.loop, run)
+    task = VocoderTask(config, data, device, codec, start)
+    note_about(run / ABOUT, task.about)
+    return train(task, config.loop, run)

@@ -46,11 +46,21 @@ def test_train_classifier(specvq, labelled):
     assert load_classifier(Path("run/classifier.safetensors")).labels == ("a", "b")
 
 
+@pytest.mark.parametrize("stage", ["classifier", "codebook", "prior", "sampler", "vocoder"])
+@pytest.mark.parametrize("out", ["file", "file/run"])
+def test_a_run_needs_a_folder(specvq, stage, out):
+    Path("file").touch()
+    failed = specvq("train", stage, f"{stage}-default", "--data", "pack", "--out", out, "--device", "cpu", code=2)
+    assert f"The folder {out} cannot be made" in failed.err
+    assert Path("file").read_bytes() == b""
+
+
 def test_train_classifier_without_labels(specvq, labelled):
     index = labelled / "index.json"
     index.write_text(index.read_text().replace('"label": "a"', '"label": ""'))
     failed = specvq("train", "classifier", "classifier-default", "--data", labelled, "--out", "run", code=2)
     assert "have no label" in failed.err
+    assert not Path("run").exists()
 
 
 def test_import_classifier(specvq):

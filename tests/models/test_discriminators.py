@@ -35,6 +35,24 @@ def test_patches(mode):
         torch.testing.assert_close(model(made(PATCH["input"])), logits.float(), rtol=0, atol=2e-5)
 
 
+@pytest.mark.parametrize("layers", [1, 2, 3, 4])
+def test_the_smallest_spectrogram_gives_one_logit(layers):
+    config = PatchConfig(2, layers)
+    model, size = PatchDiscriminator(config), config.min_size
+    assert model(torch.zeros(2, 1, size, size)).shape == (2, 1, 1, 1)
+    with pytest.raises(RuntimeError):
+        model(torch.zeros(2, 1, size - 1, size))
+
+
+@pytest.mark.parametrize("scales", [1, 3, 12])
+def test_the_shortest_waveform_reaches_the_coarsest_scale(scales):
+    config = ScaleConfig(scales, channels=4, layers=2, max_channels=16)
+    model = ScaleDiscriminators(config)
+    assert len(model(torch.zeros(1, 1, config.min_samples))) == scales
+    with pytest.raises(RuntimeError):
+        model(torch.zeros(1, 1, config.min_samples - 1))
+
+
 def test_running_statistics_after_one_pass():
     model = patch_discriminator().train()
     model(made(PATCH["input"]))

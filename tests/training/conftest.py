@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -23,6 +24,20 @@ def data(tmp_path_factory):
     (np.concatenate(sounds) * 32767).astype("<i2").tofile(folder / "samples.i16")
     (folder / "index.json").write_text(json.dumps({"clips": [dataclasses.asdict(clip) for clip in clips]}))
     return folder
+
+
+@pytest.fixture
+def change_pack(data, tmp_path):
+    """Makes the pack again with other values in the entry of its first recording."""
+
+    def change(**values):
+        folder = shutil.copytree(data, tmp_path / "changed")
+        index = json.loads((folder / "index.json").read_text())
+        index["clips"][0] |= values
+        (folder / "index.json").write_text(json.dumps(index))
+        return folder
+
+    return change
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from parity import made, numbers
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from tiny import sound
-from training_cases import CODEBOOK, CPU, log
+from training_cases import CODEBOOK, CPU, contents, log
 
 from specvq_codec.bitstream.errors import UsageError, WeightsError
 from specvq_codec.classifiers import load_classifier
@@ -252,3 +253,29 @@ def test_a_codebook_does_not_train_with_half_a_classifier(data, trained, tmp_pat
 
     train_codebook(config, data, tmp_path / "run", CPU, classifier=trained[0] / "classifier.safetensors")
     assert any(line.get("lpaps", 0) > 0 for line in log(tmp_path / "run"))
+
+
+def test_a_run_does_not_go_on_with_other_labels_settings_or_recordings(trained, data, tmp_path):
+    run = shutil.copytree(trained[0], tmp_path / "run")
+    before = contents(run)
+    renamed = write_pack(tmp_path / "renamed", ["cat", "dog"] * 6)
+    with pytest.raises(UsageError, match=r"was trained with other labels: .* name another folder \(--out\)"):
+        train_classifier(CONFIG, renamed, run, CPU)
+    other = dataclasses.replace(CONFIG, model=dataclasses.replace(MODEL, dropout=0.5))
+    with pytest.raises(UsageError, match="was trained with other labels and settings and recordings"):
+        train_classifier(other, write_pack(tmp_path / "more", ["cat", "dog"] * 7), run, CPU)
+    (run / "classifier.json").write_text("{")
+    with pytest.raises(UsageError, match=r"classifier\.json is damaged"):
+        train_classifier(CONFIG, data, run, CPU)
+    (run / "classifier.json").write_bytes(before["classifier.json"])
+    assert contents(run) == before
+    (run / "classifier.json").unlink()  # as of a run that was begun before there were such notes
+    assert train_classifier(CONFIG, data, run, CPU) == trained[1]
+
+
+def test_the_run_of_another_stage_stays_as_it_is(data, tmp_path):
+    train_codebook(dataclasses.replace(CODEBOOK, loop=LoopConfig(1, save_every=1)), data, tmp_path / "run", CPU)
+    before = contents(tmp_path / "run")
+    with pytest.raises(UsageError, match="is of another configuration"):
+        train_classifier(CONFIG, data, tmp_path / "run", CPU)
+    assert contents(tmp_path / "run") == before

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from tiny import AUTOENCODER
-from training_cases import CODEBOOK, CPU, log
+from training_cases import CODEBOOK, CPU, contents, log
 
 from specvq_codec import UsageError, WeightsError
 from specvq_codec.classifiers import Classifier, save_classifier
@@ -182,11 +182,51 @@ def test_the_codebook_follows_its_latents_and_dead_vectors_start_again():
     module.usage.copy_(torch.tensor([10.0, 10.0, 10.0, 0.1]))
     module.sums.copy_(module.usage[:, None] * torch.tensor([[0.0], [1.0], [2.0], [3.0]]).expand(4, 16))
     latents = torch.full((1, 16, 1, 20), 5.0)
-    module.follow(latents, torch.ones(1, 1, 20, dtype=torch.int64), np.random.default_rng(0))
+    used = module.follow(latents, torch.ones(1, 1, 20, dtype=torch.int64), np.random.default_rng(0))
     vectors = module.autoencoder.quantize.embedding.weight[:, 0]
-    assert module.usage.tolist() == [5.0, 15.0, 5.0, 1.0]
+    mean = (5 + 15 + 5 + 0.05) / 4
+    assert module.usage.tolist() == pytest.approx([5.0, 15.0, 5.0, mean])
     # (10 * 1 + 20 * 5) / (10 + 20) = 11 / 3; the last was used too little, and restarts at a latent
     assert vectors.tolist() == pytest.approx([0.0, 11 / 3, 2.0, 5.0])
+    assert used.item() == 0.75
+
+
+def test_what_a_codebook_expects_is_what_it_finds_when_shares_stay_the_same():
+    config = dataclasses.replace(CODEBOOK, model=dataclasses.replace(AUTOENCODER, codebook_size=4), decay=0.5)
+    expecting, following = CodebookModule(config), CodebookModule(config)
+    vectors = expecting.autoencoder.quantize.embedding.weight.clone()
+    shares = torch.tensor([0.1, 0.2, 0.3, 0.4])
+    expecting.expect(shares)
+    indices = torch.arange(4).repeat_interleave((shares * 60).round().long())  # of 3 crops of 5 rows and 4 columns
+    latents = vectors[indices].mT[None, :, None]
+    for _ in range(40):
+        following.follow(latents, indices, np.random.default_rng(0))
+    assert torch.allclose(following.usage, expecting.usage) and torch.allclose(
+        following.sums, expecting.sums, atol=1e-5
+    )
+    expecting.follow(latents, indices, np.random.default_rng(0))
+    assert torch.allclose(following.usage, expecting.usage)
+    assert torch.allclose(expecting.autoencoder.quantize.embedding.weight, vectors, atol=1e-5)
+
+
+@pytest.mark.parametrize("started", ["by k-means", "from a bundle"])
+@pytest.mark.parametrize("batch_size", [1, 60])
+def test_a_first_step_with_a_batch_of_any_size_restarts_next_to_nothing(data, tiny_bundle, started, batch_size):
+    config = dataclasses.replace(CODEBOOK, batch_size=batch_size, frames=16)  # 5 latents a crop, for 64 vectors
+    task = CodebookTask(config, data, CPU, start=tiny_bundle.path if started == "from a bundle" else None)
+    before = task.module.autoencoder.quantize.embedding.weight.clone()
+    _, shown = task.players["maker"](task.batch(np.random.default_rng(0)), 0)
+    change = (task.module.autoencoder.quantize.embedding.weight - before).norm(dim=1) / before.norm(dim=1)
+    assert shown["used"] > 0.85  # k-means leaves some vectors to a few latents that are like no others
+    assert (change > 0.5).sum() < 10
+
+
+def test_a_codebook_larger_than_what_it_could_start_from_is_refused(data, tmp_path):
+    model = dataclasses.replace(AUTOENCODER, codebook_size=2001)
+    config = dataclasses.replace(CODEBOOK, model=model, frames=16)
+    with pytest.raises(UsageError, match="2001 vectors cannot begin at 2000 latents: make codebook_size smaller"):
+        train_codebook(config, data, tmp_path / "run", CPU)
+    assert not (tmp_path / "run").exists()
 
 
 def test_mixed_precision_keeps_weights_and_quantiser_in_float32(data, everything, classifier, tmp_path):
@@ -199,3 +239,16 @@ def test_mixed_precision_keeps_weights_and_quantiser_in_float32(data, everything
         dataclasses.replace(mixed, loop=everything.loop), data, tmp_path / "full", CPU, classifier=classifier
     )
     assert numbers != full and numbers["valid_l1"] == pytest.approx(full["valid_l1"], rel=0.1)
+
+
+def test_a_run_does_not_go_on_with_other_recordings(data, tmp_path, change_pack):
+    config = dataclasses.replace(CODEBOOK, loop=LoopConfig(1, save_every=1))
+    run, longer = tmp_path / "run", dataclasses.replace(CODEBOOK, loop=LoopConfig(2, save_every=1))
+    train_codebook(config, data, run, CPU)
+    before = contents(run)
+    with pytest.raises(UsageError, match=r"was trained with other recordings: .* name another folder \(--out\)"):
+        train_codebook(longer, change_pack(path="other.wav"), run, CPU)
+    assert contents(run) == before
+    (run / "codebook.json").unlink()  # as of a run that was begun before there were such notes
+    train_codebook(longer, data, run, CPU)
+    assert torch.load(run / "last.pt", weights_only=True)["step"] == 2

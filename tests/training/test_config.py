@@ -1,3 +1,5 @@
+import tomllib
+
 import pytest
 
 from specvq_codec import UsageError
@@ -5,7 +7,7 @@ from specvq_codec.models.melception import MelceptionConfig
 from specvq_codec.models.vggishish import VGGishConfig
 from specvq_codec.training.classifier import ClassifierConfig
 from specvq_codec.training.codebook import CodebookConfig
-from specvq_codec.training.config import CONFIGS, load_config
+from specvq_codec.training.config import CONFIGS, fill, load_config
 from specvq_codec.training.prior import PriorTraining
 from specvq_codec.training.sampler import SamplerConfig
 from specvq_codec.training.vocoder import VocoderConfig
@@ -26,9 +28,9 @@ def test_the_configurations_of_the_package_load(path):
 
 def test_nested_tables_lists_and_whole_numbers_fill_the_dataclasses(tmp_path):
     path = tmp_path / "a.toml"
-    path.write_text("commitment = 1\n[model]\nchannels = [9, 9]\npatch = 8\nattention_levels = []\n[loop]\nsteps = 7")
+    path.write_text("commitment = 1\n[model]\nchannels = [32, 64]\npatch = 8\nattention_levels = []\n[loop]\nsteps = 7")
     config = load_config(CodebookConfig, str(path))
-    assert config.model.channels == (9, 9)
+    assert config.model.channels == (32, 64)
     assert config.model.attention_levels == ()
     assert (config.loop.steps, config.loop.seed, config.commitment) == (7, 0, 1)
 
@@ -59,6 +61,7 @@ def test_nested_tables_lists_and_whole_numbers_fill_the_dataclasses(tmp_path):
         ("[model]\n[loop]\nsteps = 1\nweight_decay = nan", "weight_decay must not be negative, as nan is"),
         ("[model]\n[loop]\nsteps = 1\nbetas = [1.0, 0.9]", "betas and ema must be from 0 to below 1"),
         ("batch_size = 0\n[model]\n[loop]\nsteps = 1", "batch_size must be at least 1, not 0"),
+        ("model = " + "[" * 5000 + "]" * 5000, "is not valid TOML"),
     ],
 )
 def test_mistakes_are_named(tmp_path, text, message):
@@ -89,6 +92,7 @@ def test_a_table_can_be_of_several_kinds(tmp_path, table, model):
         ("kind = 'clap'", "kind must be one of vggish, melception, and 'clap' is not"),
         ("kind = 'melception'\nhidden = 7", "model: unknown setting hidden"),
         ("width = 0.5", "model: unknown setting width"),
+        ("kind = ['vggish']", r"kind must be one of vggish, melception, and \['vggish'\] is not"),
     ],
 )
 def test_mistakes_about_kinds_are_named(tmp_path, table, message):
@@ -96,6 +100,81 @@ def test_mistakes_about_kinds_are_named(tmp_path, table, message):
     path.write_text(f"[model]\n{table}\n[loop]\nsteps = 7")
     with pytest.raises(UsageError, match=message):
         load_config(ClassifierConfig, str(path))
+
+
+ADVERSARY = "objective.adversarial = 1.0\n"
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "message"),
+    [
+        *((CodebookConfig, f"frames = {frames}", "frames must be a multiple of 16") for frames in (100, 8, 0, -16)),
+        (CodebookConfig, "decay = 1.5", "decay must be from 0 to below 1"),
+        (CodebookConfig, "decay = -1.0", "decay must be from 0 to below 1"),
+        *(
+            (CodebookConfig, f"dead_below = {share}", "dead_below must be above 0 and below 1")
+            for share in (100.0, 0.0)
+        ),
+        (CodebookConfig, "commitment = -1.0", "commitment must not be negative"),
+        (CodebookConfig, "commitment = nan", "commitment must not be negative"),
+        (CodebookConfig, "objective.adaptive = [2, 1]", "adaptive must be two numbers from 0 up"),
+        (CodebookConfig, "objective.perceptual = nan", "perceptual must not be negative"),
+        (CodebookConfig, "objective.adversarial = -0.1", "adversarial must not be negative"),
+        (CodebookConfig, "judge.channels = 0", "channels and layers must be positive"),
+        (CodebookConfig, "judge.layers = 0", "channels and layers must be positive"),
+        (CodebookConfig, ADVERSARY + "judge.layers = 9", "a judge of 9 layers needs 1536 mels and frames"),
+        (CodebookConfig, ADVERSARY + "frames = 16", "a judge of 3 layers needs 24 mels and frames"),
+        *((CodebookConfig, f"model.codebook_size = {size}", "codebook_size at least 2") for size in (1, 0, -3)),
+        (CodebookConfig, "model.linear_path = true\nmodel.embed_dim = 257", "embed_dim is at most 256"),
+        (CodebookConfig, "model.channels = [20, 20, 20, 20, 20]", "channels must be multiples of 32"),
+        (CodebookConfig, "model.channels = [0, 32, 32, 32, 32]", "channels must be multiples of 32"),
+        (CodebookConfig, "model.channels = []\nmodel.patch = 32", "channels must be multiples of 32"),
+        (CodebookConfig, "model.z_channels = 0", "sizes must be positive"),
+        (CodebookConfig, "model.num_res_blocks = 0", "sizes must be positive"),
+        (CodebookConfig, "model.attention_levels = [-1]", "attention_levels name a resolution that does not exist"),
+        *((VocoderConfig, f"frames = {frames}", f"frames must be above 4, not {frames}") for frames in (0, 1, 4)),
+        *((VocoderConfig, f"model.ratios = [8, 8, 2, {ratio}]", "ratios at least 2") for ratio in (0, 1)),
+        (VocoderConfig, "model.ratios = [8, 8, 2, 3]", "the product of ratios 256"),
+        (VocoderConfig, "model.num_mels = 64", "num_mels must be 80"),
+        (VocoderConfig, "model.channels = [64, 32, 16, 8, 0]", "sizes must be positive"),
+        (VocoderConfig, "judge.channels = 0", "sizes must be positive"),
+        (VocoderConfig, "judge.factor = 3", "432 channels cannot become 1024 in groups of four"),
+        (VocoderConfig, "adversarial_weight = 1.0\nframes = 16\njudge.scales = 12", "12 scales need more"),
+        *(
+            (ClassifierConfig, f"{name} = -1.0", f"{name} must not be negative")
+            for name in ("mixup", "gain", "balance")
+        ),
+        *((ClassifierConfig, f"model.pooled = [{size}, 2]", "sizes must be positive") for size in (0, -1)),
+        (ClassifierConfig, "model.channels = [4, 4, 0, 4, 4]", "sizes must be positive"),
+        (ClassifierConfig, "model.hidden = 0", "sizes must be positive"),
+        (ClassifierConfig, f"frames = 256\nmodel.channels = {[4] * 8}\nmodel.convs = {[1] * 8}", "to 7 resolutions"),
+        (ClassifierConfig, "model.channels = []\nmodel.convs = []", "same resolutions"),
+        (PriorTraining, "columns = 0", "columns must be at least 1"),
+        *(
+            (kind, f"loop.seed = {seed}", "seed must be below 2")
+            for kind in (CodebookConfig, VocoderConfig, ClassifierConfig, PriorTraining, SamplerConfig)
+            for seed in (99_999_999_999_999, 2**32)
+        ),
+    ],
+)
+def test_settings_without_a_meaning_are_named(kind, text, message):
+    with pytest.raises(UsageError, match=message):
+        fill(kind, {"model": {}} | tomllib.loads(f"loop.steps = 1\n{text}"), "a.toml")
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        (CodebookConfig, "frames = 16\ndecay = 0.0\ndead_below = 0.01\ncommitment = 0.0\nloop.seed = 4294967295"),
+        (CodebookConfig, ADVERSARY + "frames = 48\njudge.layers = 4\nobjective.adaptive = [0, inf]"),
+        (CodebookConfig, "model.linear_path = true\nmodel.embed_dim = 256\nmodel.attention_levels = [0]"),
+        (VocoderConfig, "frames = 5"),
+        (VocoderConfig, "adversarial_weight = 1.0\njudge.scales = 12"),
+        (ClassifierConfig, f"model.channels = {[4] * 7}\nmodel.convs = {[1] * 7}\nmodel.pooled = [1, 1]"),
+    ],
+)
+def test_settings_at_the_edge_are_taken(kind, text):
+    fill(kind, {"model": {}} | tomllib.loads(f"loop.steps = 1\n{text}"), "a.toml")
 
 
 @pytest.mark.parametrize("name", ["nothing", "nothing.toml", "a/b", "."])

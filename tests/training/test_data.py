@@ -36,7 +36,7 @@ def manifest(recordings):
 
 def test_a_manifest_chooses_and_splits(recordings, manifest, tmp_path):
     manifest("path,split,domain,label\none.wav,train,bird,owl\ndeep/two.flac,valid,,\n")
-    clips, bad, _ = pack(recordings, tmp_path)
+    clips, bad, *_ = pack(recordings, tmp_path)
     assert clips[0] == Clip("one.wav", "train", "bird", 0, 22_050, "owl")
     assert clips[1:] == [Clip("deep/two.flac", "valid", "sound", 22_050, 44_100)]
     assert bad == []
@@ -47,7 +47,7 @@ def test_a_manifest_chooses_and_splits(recordings, manifest, tmp_path):
 
 
 def test_without_a_manifest_names_decide(recordings, tmp_path):
-    clips, bad, _ = pack(recordings, tmp_path)
+    clips, bad, *_ = pack(recordings, tmp_path)
     assert sorted(clip.path for clip in clips) == ["deep/two.flac", "one.wav", "three.wav"]
     spread = ["test"] * 5 + ["valid"] * 5 + ["train"] * 90
     assert [clip.split for clip in clips] == [spread[zlib.crc32(clip.path.encode()) % 100] for clip in clips]
@@ -56,7 +56,7 @@ def test_without_a_manifest_names_decide(recordings, tmp_path):
 
 def test_a_recording_that_breaks_off_leaves_no_samples(recordings, manifest, tmp_path):
     manifest("path,split\nbroken.wav,train\none.wav,train\nabsent.wav,train\n")
-    clips, bad, _ = pack(recordings, tmp_path)
+    clips, bad, *_ = pack(recordings, tmp_path)
     assert clips == [Clip("one.wav", "train", "sound", 0, 22_050)]
     assert [line.partition(":")[0] for line in bad] == ["broken.wav", "absent.wav"]
     waveform = Pack(tmp_path, "train").waveform(clips[0]).numpy()
@@ -69,6 +69,69 @@ def test_packs_that_are_none_or_damaged_are_refused(tmp_path):
     (tmp_path / "index.json").write_text(json.dumps({"clips": [{"path": "a"}]}))
     with pytest.raises(UsageError, match="is damaged"):
         Pack(tmp_path, "train")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"label": 5},
+        {"label": None},
+        {"path": 5},
+        {"domain": []},
+        {"start": 1.5},
+        {"start": -5},
+        {"start": True},
+        {"start": "0"},
+        {"length": 0},
+        {"length": -5},
+        {"length": 1.0},
+        {"length": 10**9},
+        {"split": "zzz"},
+        {"split": None},
+        {"split": ["train"]},
+        {"more": 1},
+    ],
+)
+def test_an_index_with_odd_values_is_refused(labelled, change):
+    index = json.loads((labelled / "index.json").read_text())
+    index["clips"][1] |= change
+    (labelled / "index.json").write_text(json.dumps(index))
+    for split in ("train", "valid", None):
+        with pytest.raises(UsageError, match="is damaged"):
+            Pack(labelled, split)
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "[]", "5", '{"clips": 5}', '{"clips": []}', "\xff"])
+def test_an_index_that_is_none_is_refused(labelled, text):
+    (labelled / "index.json").write_text(text, encoding="latin-1")
+    with pytest.raises(UsageError, match="is damaged"):
+        Pack(labelled, "train")
+
+
+def test_features_that_are_cut_off_are_refused(labelled):
+    index = json.loads((labelled / "index.json").read_text())
+    (labelled / "index.json").write_text(json.dumps(index | {"feature_width": 2}))
+    np.zeros((3, 215, 2), "<f2").tofile(labelled / "features.f16")
+    assert Pack(labelled, "train").has_features
+    np.zeros((2, 215, 2), "<f2").tofile(labelled / "features.f16")
+    with pytest.raises(UsageError, match="is damaged"):
+        Pack(labelled, "train")
+
+
+def test_the_digest_tells_packs_of_other_recordings(labelled):
+    index = json.loads((labelled / "index.json").read_text())
+    digest = Pack(labelled, "train").digest()
+    assert digest == Pack(labelled, "valid").digest() == Pack(labelled, None).digest()
+    for name, value, same in (
+        ("label", "z", True),
+        ("path", "z", False),
+        ("split", "valid", False),
+        ("start", 1, False),
+    ):
+        changed = json.loads(json.dumps(index))
+        changed["clips"][0][name] = value
+        (labelled / "index.json").write_text(json.dumps(changed))
+        assert (Pack(labelled, "valid").digest() == digest) == same
 
 
 def test_a_pack_whose_sound_is_cut_off_is_refused(labelled):
@@ -116,6 +179,18 @@ def test_labelled_crops_are_crops_of_recordings_of_that_label(labelled):
     for crop, label in zip(crops, labels.tolist(), strict=True):
         windows = items[label].float().unfold(1, 64, 1).movedim(1, 0) * 2 - 1  # (places, 80, 64)
         assert (windows == crop).all(dim=(1, 2)).any()
+
+
+def test_labels_are_looked_up_once(labelled, monkeypatch):
+    calls, original = [], Pack.label_indices
+    monkeypatch.setattr(Pack, "label_indices", lambda self: calls.append(self) or original(self))
+    mels = MelPack(Pack(labelled, "train"), 64)
+    mels.crops(2, 64, np.random.default_rng(0))
+    assert calls == []  # a pack without labels has crops
+    for seed in range(3):
+        mels.labelled_crops(2, 64, np.random.default_rng(seed))
+    mels.label_indices().zero_()  # it is the caller's own
+    assert mels.label_indices().tolist() == [2, 0] and len(calls) == 1
 
 
 def test_an_index_without_labels_still_trains_what_needs_none(labelled):

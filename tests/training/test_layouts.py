@@ -145,6 +145,33 @@ def test_vggsound_clips_that_the_table_lacks_are_named(vggsound, tmp_path):
         pack(vggsound, tmp_path / "pack")
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("vggsound.csv", "Tür____0000,30,a,train\n".encode("latin-1")),
+        ("vggsound.csv", b"x" * 140_000 + b",30,a,train\n"),
+        ("vggsound_train.txt", "Tür____0000_30\n".encode("latin-1")),
+    ],
+)
+def test_lists_that_cannot_be_read_are_refused(vggsound, name, content):
+    (vggsound.parent / name).write_bytes(content)
+    with pytest.raises(UsageError, match=rf"{name} is no (CSV file|list) in UTF-8.*save it as one"):
+        listing_of(vggsound)
+
+
+def test_lists_of_vas_that_cannot_be_read_are_refused(vas):
+    write_lists(vas, ["dog/video_00000"], ["baby/video_00000"])
+    (vas.parent / "vas_valid.txt").write_bytes("baby/Tür\n".encode("latin-1"))
+    with pytest.raises(UsageError, match=r"vas_valid\.txt is no list in UTF-8"):
+        listing_of(vas)
+
+
+def test_a_clip_in_two_lists_is_refused(vas):
+    write_lists(vas, ["dog/video_00000", "dog/video_00001"], ["dog/video_00001"])
+    with pytest.raises(UsageError, match=r"vas_\*\.txt have dog/video_00001 in two splits, train and valid"):
+        listing_of(vas)
+
+
 def test_features_are_packed_side_by_side_with_215_rows(vas, tmp_path):
     wanted = {}
     for label, number, rows in (("dog", 0, 214), ("dog", 1, 216), ("gun", 0, 215)):
@@ -195,6 +222,8 @@ class Evil:
         pickle.dumps(np.arange(3)),
         pickle.dumps(np.zeros(900, np.float32))[:-40],
         pickle.dumps(np.array([Evil()], object)),
+        pickle.dumps(np.zeros(3, np.float32)).replace(b"f4", b"f9"),
+        pickle.dumps(np.zeros(3, np.float32), 3).replace(b"cnumpy\ndtype\n", b"cnumpy\nstype\n"),
         b"",
         b"no pickle",
     ],
@@ -203,6 +232,17 @@ def test_pickles_of_anything_else_are_refused(tmp_path, content):
     (tmp_path / "a.pkl").write_bytes(content)
     with pytest.raises(SpecVQError, match="holds no pickled array of numbers"):
         read_array(tmp_path / "a.pkl")
+
+
+def test_a_type_that_is_no_text_is_not_made_into_text(tmp_path):
+    """A tuple that is doubled twenty times would be a text of millions of characters."""
+    path, doubled = tmp_path / "a.pkl", b"N" + b"2\x86" * 20
+    kind = b"cnumpy\ndtype\n(" + doubled + b"tR"
+    path.write_bytes(
+        b"\x80\x02cnumpy.core.multiarray\n_reconstruct\n)R(K\x01K\x01\x85" + kind + b"\x89C\x08" + bytes(8) + b"tb."
+    )
+    with pytest.raises(SpecVQError, match="the type of its numbers is no text"):
+        read_array(path)
 
 
 def test_crops_of_packed_spectrograms_equal_slices_and_silence_follows_short_ones(vas, tmp_path):
@@ -232,4 +272,5 @@ def test_the_split_by_name_never_changes():
     splits = [split_by_name(name) for name in names]
     assert splits == [split_by_name(name) for name in names]
     assert [split_by_name(name) for name in ("0.wav", "1.wav", "2.wav")] == ["train", "test", "valid"]
+    assert split_by_name("\udcff.wav") == "train"  # a name of bytes that are no UTF-8
     assert 60 < splits.count("valid") < 140 and 60 < splits.count("test") < 140

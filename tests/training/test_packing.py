@@ -1,9 +1,12 @@
+import json
+import os
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+import torch
 from tiny import sound
 from typer.testing import CliRunner
 
@@ -36,6 +39,24 @@ def test_a_manifest_that_makes_no_sense_is_refused(sounds, tmp_path, text):
     with pytest.raises(UsageError, match=r"manifest\.csv needs columns path and split"):
         pack(sounds, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_recording_in_two_splits_is_refused(sounds, tmp_path):
+    (sounds / "manifest.csv").write_text("path,split\n1.wav,train\n2.wav,train\n1.wav,valid\n")
+    with pytest.raises(UsageError, match=r"manifest\.csv have 1\.wav in two splits, train and valid: leave it in one"):
+        pack(sounds, tmp_path / "out")
+    (sounds / "manifest.csv").write_text("path,split\n1.wav,train\n1.wav,train\n")  # twice as often
+    assert len(pack(sounds, tmp_path / "out").clips) == 2
+
+
+@pytest.mark.parametrize("content", [b"path,split\n" + b"x" * 140_000 + b",train\n", b'path,split\n"a\x00\n', None])
+def test_a_manifest_that_is_no_csv_is_refused(sounds, tmp_path, content):
+    if content is None:
+        (sounds / "manifest.csv").mkdir()
+    else:
+        (sounds / "manifest.csv").write_bytes(content)
+    with pytest.raises(UsageError):
+        pack(sounds, tmp_path / "out")
 
 
 def test_a_manifest_of_another_encoding_is_refused(sounds, tmp_path):
@@ -122,7 +143,7 @@ def test_a_pack_stays_until_another_is_whole_and_may_lie_in_the_folder(sounds, t
     out = sounds / "pack"
     clips = pack(sounds, out).clips
     before = contents(out)
-    assert pack(sounds, out).clips == clips  # not of what is in the pack
+    assert pack(sounds, out, force=True).clips == clips  # not of what is in the pack
     assert contents(out) == before
     monkeypatch.chdir(tmp_path)
     assert pack(Path("sounds"), out).clips == clips  # however it is called
@@ -130,10 +151,72 @@ def test_a_pack_stays_until_another_is_whole_and_may_lie_in_the_folder(sounds, t
     with monkeypatch.context() as patch:
         stop_after(patch, 5)
         with pytest.raises(Stopped):
-            pack(sounds, out)
+            pack(sounds, out, force=True)
     assert before.items() <= contents(out).items()
-    assert len(pack(sounds, out).clips) == len(clips) + 1
+    read = stop_after(monkeypatch, 100)
+    assert len(pack(sounds, out, force=True).clips) == len(clips) + 1
+    assert len(read) == 6  # it went on
     assert sorted(contents(out)) == ["index.json", "samples.i16"]
+
+
+def test_a_pack_of_the_same_recordings_stays_as_it_is(sounds, tmp_path, monkeypatch):
+    out, read = tmp_path / "pack", stop_after(monkeypatch, 100)
+    packed = pack(sounds, out)
+    (out / "tokens-01234567.npz").write_bytes(b"hours of work")
+    before, count = contents(out), len(read)
+    again = pack(sounds, out)
+    assert packed.new and not again.new
+    assert (again.clips, again.seconds) == (packed.clips, packed.seconds)
+    assert contents(out) == before and len(read) == count
+    assert pack(sounds, out, force=True) == packed
+    assert contents(out).keys() == {"index.json", "samples.i16"} and len(read) == 2 * count
+
+
+@pytest.mark.parametrize("change", ["a recording more", "a manifest", "no fingerprint", "garbage"])
+def test_a_pack_of_other_recordings_is_replaced_only_by_force(sounds, tmp_path, change):
+    out = tmp_path / "pack"
+    pack(sounds, out)
+    (out / "tokens-01234567.npz").write_bytes(b"hours of work")
+    if change == "a recording more":
+        shutil.copy(sounds / "9.wav", sounds / "more.wav")
+    elif change == "a manifest":
+        (sounds / "manifest.csv").write_text("path,split\n1.wav,train\n")
+    elif change == "no fingerprint":  # it was made before there were some
+        index = json.loads((out / "index.json").read_text())
+        del index["packing"]
+        (out / "index.json").write_text(json.dumps(index))
+    else:
+        (out / "index.json").write_text("[" * 100_000)
+    before = contents(out)
+    with pytest.raises(UsageError, match=r"is a pack already, of other recordings.*use -f .*remove its tokens"):
+        pack(sounds, out)
+    assert contents(out) == before
+    clips = pack(sounds, out, force=True).clips
+    assert Pack(out, None).clips == clips and "tokens-01234567.npz" not in contents(out)
+
+
+@pytest.mark.parametrize("place", ["", "deep", "deep/er"])
+def test_a_pack_needs_a_folder_of_its_own(sounds, place):
+    (sounds / place).mkdir(parents=True, exist_ok=True)
+    before = sorted(sounds.rglob("*"))
+    with pytest.raises(UsageError, match=r"lies in the folder of the pack.*for the pack alone"):
+        pack(sounds / place, sounds)
+    assert sorted(sounds.rglob("*")) == before
+
+
+def test_a_name_that_is_no_utf_8_is_packed_and_read_back(sounds, tmp_path):
+    name = os.fsdecode(b"\xff.wav")
+    try:
+        shutil.copy(sounds / "0.wav", sounds / name)
+    except OSError:
+        pytest.skip("this file system has no such names")
+    clips = pack(sounds, tmp_path / "pack").clips
+    data = Pack(tmp_path / "pack", None)
+    assert data.clips == clips and name in {clip.path for clip in clips}
+    sounds_of = {clip.path: data.waveform(clip) for clip in clips}
+    assert torch.equal(sounds_of[name], sounds_of["0.wav"])
+    assert len(data.digest()) == 64
+    assert not pack(sounds, tmp_path / "pack").new
 
 
 def test_features_of_each_sound_are_packed_beside_it(sounds, tmp_path):
@@ -161,5 +244,13 @@ def test_the_command_names_and_counts_what_it_skips(sounds, tmp_path):
     lines = done.stderr.splitlines()
     assert [line.partition(":")[2].strip().partition(":")[0] for line in lines[:-1]] == ["skipped 3.wav"]
     assert lines[-1] == f"{tmp_path / 'pack'}: 9 recordings, 0.00 h; 1 skipped"
+    done = CliRunner().invoke(app, ["data", "pack", str(sounds), str(tmp_path / "pack")])
+    assert done.exit_code == 0 and "9 recordings, 0.00 h; packed already, and left as it is (-f" in done.stderr
+    done = CliRunner().invoke(app, ["data", "pack", str(sounds), str(tmp_path / "pack"), "-f"])
+    assert done.exit_code == 0 and done.stderr.splitlines() == lines
+    (tmp_path / "file").touch()
+    for out in ("file", "file/pack"):
+        done = CliRunner().invoke(app, ["data", "pack", str(sounds), str(tmp_path / out)])
+        assert done.exit_code == 2 and "cannot be made" in done.stderr
     done = CliRunner().invoke(app, ["data", "pack", str(sounds), str(tmp_path / "pack"), "--features", "rgb"])
     assert done.exit_code == 2 and "There is no folder rgb: make the features" in done.stderr

@@ -147,5 +147,5 @@ def test_a_new_pack_has_no_tokens_of_the_old_one(tmp_path):
     pack_folder(tmp_path / "sounds", tmp_path / "pack")
     old = tmp_path / "pack" / "tokens-01234567.npz"
     old.write_bytes(b"old")
-    pack_folder(tmp_path / "sounds", tmp_path / "pack")
+    pack_folder(tmp_path / "sounds", tmp_path / "pack", force=True)
     assert not old.exists()

@@ -22,11 +22,13 @@ from specvq_codec.training.vocoder import (
     VocoderModule,
     VocoderTask,
     fold_weights,
+    load_codec,
     load_generator,
     normalise_weights,
     players,
     train_vocoder,
 )
+from specvq_codec.weights import write_bundle
 
 CONFIG = VocoderConfig(
     MELGAN,
@@ -267,6 +269,18 @@ def test_starts_and_codecs_that_are_none(data, tiny_bundle, finished, tmp_path):
         VocoderTask(CONFIG, data, CPU, tmp_path)
 
 
+@pytest.mark.parametrize("settings", [{"num_res_blocks": 10**9}, {"channels": [2**14] * 3}, {"speed": 1}], ids=str)
+def test_a_codec_of_hostile_settings_takes_no_memory(tiny_bundle, tmp_path, monkeypatch, settings):
+    def make(config):
+        assert torch.empty(1).is_meta
+        return Autoencoder(config)
+
+    monkeypatch.setattr("specvq_codec.training.vocoder.Autoencoder", make)
+    write_bundle(tmp_path, "hostile", tiny_bundle.autoencoder | settings, tiny_bundle.tensors("codebook"))
+    with pytest.raises(WeightsError, match=r"settings that|of the wrong shape"):
+        load_codec(tmp_path)
+
+
 def test_the_codec_is_the_bundles(data, tiny_bundle, monkeypatch):
     asked = []
     monkeypatch.setattr("specvq_codec.training.vocoder.locate", lambda source: asked.append(source) or tiny_bundle)
@@ -284,3 +298,12 @@ def test_the_codec_is_the_bundles(data, tiny_bundle, monkeypatch):
 def test_configurations_that_make_no_sense(wrong):
     with pytest.raises(ValueError, match=r"decoded_share|codec_frames"):
         dataclasses.replace(CONFIG, **wrong)
+
+
+def test_a_run_does_not_go_on_with_other_recordings(data, tmp_path, change_pack):
+    train_vocoder(VOCODER, data, tmp_path / "run", CPU)
+    with pytest.raises(UsageError, match="was trained with other recordings"):
+        train_vocoder(VOCODER, change_pack(length=88_199), tmp_path / "run", CPU)
+    train_vocoder(VOCODER, data, tmp_path / "run", CPU)
+    (tmp_path / "run" / "vocoder.json").unlink()  # as of a run that was begun before there were such notes
+    train_vocoder(VOCODER, data, tmp_path / "run", CPU)

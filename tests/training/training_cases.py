@@ -14,6 +14,11 @@ CODEBOOK = CodebookConfig(AUTOENCODER, LoopConfig(6, 1e-3, 2, log_every=2, save_
 VOCODER = VocoderConfig(MELGAN, LoopConfig(3, 1e-3, 1, log_every=1, save_every=3), batch_size=2, frames=16)
 
 
+def contents(folder):
+    """The files below a folder, by their paths in it."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
 def log(run):
     """The lines of a run's log, without times."""
     lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
