@@ -47,6 +47,7 @@ MAX_CHANNELS = 8
 
 _BLOCK = 65_536  # samples read at a time: 1.5 s at 44.1 kHz, at most 2 MB for eight channels
 _LIMIT = 1024.0  # times full scale: 60 dB above it the spectrogram saturates anyway, and arithmetic stays finite
+_BY_DESCRIPTOR = os.name == "posix"  # elsewhere descriptors are of one C library and not of all
 _UNKNOWN_FRAMES = 1 << 62  # libsndfile's answer for a file that does not know its length is beyond this
 # What an integer has to be divided by to make full scale 1, after the offset has been taken off.
 _INTEGER_SCALES = {"uint8": (128.0, 128.0), "int8": (0.0, 128.0), "int16": (0.0, 2.0**15), "int32": (0.0, 2.0**31)}
@@ -75,6 +76,7 @@ class SoundStream:
         sample_rate: Samples per second, 8000 to 192000.
         channels: Channels of the source, 1 to 8.
         expected_samples: The length that the source announces, for progress bars; None when it does not know it.
+        is_estimate: Whether that is an estimate, as it is for MP3 files without a table of contents.
         num_samples: Samples per channel handed out so far: the sound's length once the stream has been read.
     """
 
@@ -93,6 +95,7 @@ class SoundStream:
         self.sample_rate = _checked_rate(sample_rate, name)
         self.channels = channels
         self.expected_samples = expected_samples
+        self.is_estimate = False
         self.num_samples = 0
         self._blocks = blocks  # of shape (N, channels), floating point
         self._resources = resources or ExitStack()
@@ -155,11 +158,13 @@ def open_sound(source: str | PathLike[str] | IO[bytes]) -> SoundStream:
         file, name = _binary_file(source, resources)
         if not _is_plain(file):
             file = _spooled(file, name, resources)
-        sound = resources.enter_context(_sound_file(file, name))
+        sound, descriptor = _sound_file(file, name, resources)
         _check_announced_length(sound, name)
         expected = sound.frames if sound.frames < _UNKNOWN_FRAMES else None
-        blocks = _file_blocks(sound, file, name, expected)
-        return SoundStream(name, sound.samplerate, sound.channels, expected, blocks, resources)
+        blocks = _file_blocks(sound, descriptor, name, expected)
+        stream = SoundStream(name, sound.samplerate, sound.channels, expected, blocks, resources)
+        stream.is_estimate = _is_estimated(sound)
+        return stream
     except BaseException:
         resources.close()
         raise
@@ -221,26 +226,38 @@ class _ForwardSoundFile(soundfile.SoundFile):  # type: ignore[misc]
         return False
 
 
-def _sound_file(file: IO[bytes], name: str) -> soundfile.SoundFile:
-    """A reader of a plain file, by its descriptor.
+def _sound_file(file: IO[bytes], name: str, resources: ExitStack) -> tuple[soundfile.SoundFile, int]:
+    """A reader of a plain file from its beginning, and a descriptor that tells how far it is.
 
-    Given the object, libsndfile would call back into Python, where an exception is lost and counts as the end of the
-    file: one from a signal would leave a sound that is cut short, and nobody would know.
+    It reads by a descriptor of its own. Given the object, libsndfile would call back into Python, where an exception is
+    lost and counts as the end of the file: one from a signal would leave a sound that is cut short, and nobody would
+    know.
     """
-    by_descriptor = os.name == "posix"  # elsewhere descriptors are of one C library and not of all
     try:
-        if not by_descriptor:
-            return _ForwardSoundFile(file)
-        os.lseek(file.fileno(), 0, os.SEEK_SET)
-        return _ForwardSoundFile(file.fileno(), closefd=False)
-    except (soundfile.SoundFileError, TypeError) as error:  # TypeError: a name that ends in .raw
+        if file.writable():
+            file.flush()
+        if _BY_DESCRIPTOR:
+            descriptor = os.dup(file.fileno())
+            resources.callback(os.close, descriptor)
+            # The caller's object shares the place, and expects to find it where it was.
+            resources.callback(os.lseek, descriptor, os.lseek(descriptor, 0, os.SEEK_CUR), os.SEEK_SET)
+            os.lseek(descriptor, 0, os.SEEK_SET)
+            return resources.enter_context(_ForwardSoundFile(descriptor, closefd=False)), descriptor
+        file.seek(0)
+        return resources.enter_context(_ForwardSoundFile(file)), file.fileno()
+    except (soundfile.SoundFileError, TypeError) as error:  # TypeError: a name that ends in .raw, given the object
         raise AudioError(
             f"{name} is not a sound file that can be read ({_reason(error)}): convert it to WAV or FLAC first."
         ) from error
 
 
+def _is_estimated(sound: soundfile.SoundFile) -> bool:
+    """Whether the length may be an estimate: libsndfile does not tell which MP3 files state it."""
+    return str(sound.subtype).startswith("MPEG")
+
+
 def _file_blocks(
-    sound: soundfile.SoundFile, file: IO[bytes], name: str, expected: int | None
+    sound: soundfile.SoundFile, descriptor: int, name: str, expected: int | None
 ) -> Iterator[npt.NDArray[Any]]:
     count = 0
     while True:
@@ -256,9 +273,8 @@ def _file_blocks(
         count += len(block)
         yield block
     # MP3 files without a table of contents have no exact length: libsndfile estimates one, and reads no further.
-    estimated = sound.subtype.startswith("MPEG")
+    estimated = _is_estimated(sound)
     if estimated:
-        descriptor = file.fileno()
         unread = os.fstat(descriptor).st_size - os.lseek(descriptor, 0, os.SEEK_CUR)
         if unread > 65_536:
             warnings.warn(
@@ -284,7 +300,8 @@ def _array_blocks(array: npt.NDArray[Any]) -> Iterator[npt.NDArray[Any]]:
 def _binary_file(source: str | PathLike[str] | IO[bytes], resources: ExitStack) -> tuple[IO[bytes], str]:
     """The source as a binary file object, and its name for messages."""
     if not isinstance(source, str | PathLike):
-        name = str(getattr(source, "name", "The file object"))
+        name = getattr(source, "name", "")  # a number for files without one
+        name = name if isinstance(name, str) and name else "The file object"
         try:
             nothing = source.read(0)
         except ValueError as error:  # it is closed
@@ -307,18 +324,22 @@ def _binary_file(source: str | PathLike[str] | IO[bytes], resources: ExitStack) 
 
 def _is_plain(file: IO[bytes]) -> bool:
     """Whether it is a file of the system as it is, not one that is unpacked on the way, and no pipe."""
-    return isinstance(getattr(file, "raw", file), io.FileIO) and file.seekable()
+    return type(getattr(file, "raw", file)) is io.FileIO and file.seekable()
 
 
 def _spooled(source: IO[bytes], name: str, resources: ExitStack) -> IO[bytes]:
     """Copy to a temporary file: sound files have to be read with seeks, and memory must not grow with them."""
     try:
+        spool = resources.enter_context(tempfile.TemporaryFile())
+    except OSError as error:
+        raise AudioError(
+            f"{name} needs a temporary file, and there can be none ({_reason(error)}): set TMPDIR."
+        ) from error
+    try:
         if source.seekable():
             source.seek(0)
-        spool = resources.enter_context(tempfile.TemporaryFile())
         shutil.copyfileobj(source, spool, 1 << 20)
-        spool.flush()
-    except (OSError, EOFError) as error:  # EOFError: of what is unpacked on the way
+    except Exception as error:  # whatever those that unpack raise, or the system
         raise AudioError(
             f"{name} could not be copied to a temporary file ({_reason(error)}): see whether it can be read, and free "
             f"some space in {tempfile.gettempdir()}."

@@ -134,13 +134,14 @@ class Codec:
         self, stream: SoundStream, target_bps: float | None = None, progress: Callable[[int], object] | None = None
     ) -> Codes:
         """Encode a sound that is open already; `progress` is told how many columns more are done."""
-        self._check_length(stream, stream.expected_samples or 1)
+        if stream.expected_samples and not stream.is_estimate:
+            self.check_length(stream, stream.expected_samples)
         if target_bps is not None:
             return encode_to_rate(self, stream, target_bps, progress)
         parts = []
         for part in self.encode_stream(stream):
             parts.append(part)
-            self._check_length(stream, stream.num_samples)
+            self.check_length(stream, stream.num_samples)
             if progress:
                 progress(len(part))
         indices = np.concatenate(parts)
@@ -325,8 +326,8 @@ class Codec:
             raise UsageError(f"decode takes Codes, the path of an .svq file, or its bytes, not {type(codes).__name__}.")
         return codes
 
-    def _check_length(self, stream: SoundStream, samples: int) -> None:
-        """Raise UsageError if a file cannot hold so much, before hours go into it."""
+    def check_length(self, stream: SoundStream, samples: int) -> None:
+        """Raise UsageError if a file cannot hold so much of a sound, before hours go into it."""
         Header(Coding.FIXED, self.bundle.fingerprint[:4], stream.sample_rate, samples)
 
     def _stream(self, sound: Any, sample_rate: int | None) -> SoundStream:

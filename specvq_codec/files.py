@@ -5,15 +5,25 @@ import secrets
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from os import PathLike
 from pathlib import Path
+from stat import S_ISREG
 
 from .bitstream import MAX_FILE_BYTES
 from .bitstream.errors import BitstreamError, SpecVQError, UsageError
 
-__all__ = ["SOUND_SUFFIXES", "check_output", "check_outputs", "output_file", "read_file", "reason_of", "write_file"]
+__all__ = [
+    "SOUND_SUFFIXES",
+    "check_output",
+    "check_outputs",
+    "files_below",
+    "output_file",
+    "read_file",
+    "reason_of",
+    "write_file",
+]
 
 # What libsndfile reads; a format is found out from the content, but in a folder not everything should be tried.
 SOUND_SUFFIXES = frozenset(
@@ -41,7 +51,7 @@ def check_output(path: str | PathLike[str], force: bool = False) -> None:
     try:
         if target.is_dir():
             raise UsageError(f"{target} is a folder: name a file in it.")
-        if os.fspath(path).endswith(os.sep):
+        if os.fspath(path).endswith(tuple(filter(None, (os.sep, os.altsep)))):
             raise UsageError(f"{os.fspath(path)} is the name of a folder, and there is none: name a file.")
         if not target.parent.is_dir():
             raise UsageError(f"There is no folder {target.parent}: create it first.")
@@ -107,7 +117,7 @@ def output_file(path: str | PathLike[str], force: bool = False) -> Iterator[Path
                 _copy(temporary, path)
             else:
                 check_output(path, force)  # something may have come there in the meantime
-                if os.path.exists(path):
+                if os.name == "posix" and os.path.exists(path):  # elsewhere they say no more than "read-only"
                     shutil.copymode(path, temporary)
                 os.replace(temporary, os.path.realpath(path))
         except BrokenPipeError:  # nobody reads on, which is no failure
@@ -125,6 +135,31 @@ def write_file(path: str | PathLike[str], data: bytes, force: bool = False) -> N
             temporary.write_bytes(data)
         except OSError as error:
             raise _not_written(path, error) from error
+
+
+def files_below(folder: Path, suffixes: Collection[str], left_out: Callable[[str, str], object]) -> Iterator[Path]:
+    """All files below a folder whose suffix is one of these, in lower case; links to folders are not followed.
+
+    Args:
+        folder: to look in.
+        suffixes: such as ".wav".
+        left_out: told the path of what is left out, a folder or a file, and why.
+    """
+
+    def failed(error: OSError) -> None:
+        left_out(os.fspath(error.filename), reason_of(error))
+
+    for place, folders, names in os.walk(folder, onerror=failed):
+        for name in folders:
+            if os.path.islink(os.path.join(place, name)):
+                left_out(os.path.join(place, name), "it is a link to a folder")
+        for path in (Path(place, name) for name in names):
+            if path.suffix.lower() in suffixes:
+                try:
+                    if S_ISREG(os.stat(path).st_mode):
+                        yield path
+                except OSError as error:
+                    failed(error)
 
 
 def read_file(path: str | PathLike[str]) -> bytes:

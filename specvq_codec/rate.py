@@ -67,6 +67,7 @@ def candidates_of(codec: Codec, stream: SoundStream, progress: Callable[[int], o
     parts = []
     for latents in codec.latent_stream(stream):
         parts.append(Candidates.of(latents, codec.autoencoder.quantize))
+        codec.check_length(stream, stream.num_samples)
         if progress:
             progress(len(latents))
     return Candidates(

@@ -1,6 +1,7 @@
 import dataclasses
 import io
 import pickle
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -379,22 +380,25 @@ def test_streams_take_what_is_encoded(codec, tmp_path):
     assert np.array_equal(np.concatenate(list(codec.encode_stream(samples, 44_100))), wanted)
 
 
-@pytest.mark.parametrize("announced", [None, 8000 * 90_001])
-def test_more_than_a_file_holds_is_refused_at_once(codec, monkeypatch, announced):
+@pytest.mark.parametrize("target_bps", [None, 100.0])
+@pytest.mark.parametrize(("announced", "is_estimate"), [(None, False), (8000 * 61, False), (8000 * 61, True)])
+def test_more_than_a_file_holds_is_refused_at_once(codec, monkeypatch, announced, is_estimate, target_bps):
     """Before anything is encoded where the length is known, and else when it is reached."""
-    monkeypatch.setattr(codec, "_encode_window", lambda mel: torch.zeros(5, mel.shape[1] // 16))
+    monkeypatch.setattr("specvq_codec.bitstream.header.MAX_SECONDS", 60)
     given = 0
 
     def blocks():
         nonlocal given
-        for _ in range(10**6):
+        for _ in range(100):
             given += 1
-            yield np.zeros((8000 * 3600, 1), np.float32)
+            yield np.zeros((8000, 1), np.float32)
 
-    stream = SoundStream("hours", 8000, 1, announced, blocks())
-    with pytest.raises(UsageError, match="is not within 1 sample to 25 hours"):
-        codec.encode_opened(stream)
-    assert given == 0 if announced else given <= 27
+    stream = SoundStream("long", 8000, 1, announced, blocks())
+    stream.is_estimate = is_estimate
+    monkeypatch.setattr(codec, "model", SimpleNamespace(prior="there"))  # whose bits are not asked for
+    with pytest.raises(UsageError, match="is not within 1 sample to 0 hours"):
+        codec.encode_opened(stream, target_bps)
+    assert given == 0 if announced and not is_estimate else 60 < given < 80
 
 
 @pytest.mark.parametrize("data", [b"", b"SVQ", b"RIFF" * 100, b"SVQ\x40" + bytes(20)])

@@ -6,7 +6,7 @@ Nothing in it is ever executed. Tensors are float32 or float16, and those of a s
 row (`stored.py`).
 """
 
-from .bundle import Bundle, add_features, add_prior, add_sampler, load_bundle, write_bundle
+from .bundle import Bundle, add_features, add_prior, add_sampler, check_name, load_bundle, write_bundle
 from .places import bundle_for, find_bundles, locate
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "add_prior",
     "add_sampler",
     "bundle_for",
+    "check_name",
     "find_bundles",
     "load_bundle",
     "locate",

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
+from unicodedata import bidirectional, category
 
 from ..bitstream import CODEC_RATE, COLUMN_SAMPLES, ROWS, UsageError, WeightsError
 
@@ -27,6 +28,9 @@ CONFIG = "config.json"
 PARTS = ("codebook", "vocoder", "entropy")
 ADDED = ("sampler", "prior", "features")  # to a bundle that is there
 BUNDLE_FORMAT = 1
+# What a name must not have: controls and separators of lines, halves of characters, and what turns the writing.
+_CONTROLS = frozenset({"Cc", "Cs", "Zl", "Zp"})
+_TURNS = frozenset({"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"})
 # What turns an index into a spectrogram; the encoder and the vocoder may change without changing what a file means.
 _MEANING = ("quantize.", "post_quant_conv.", "decoder.", "linear_out.")
 
@@ -200,10 +204,21 @@ def load_bundle(folder: Path) -> Bundle:
     return bundle
 
 
+def check_name(name: str) -> None:
+    """Raise UsageError if a bundle cannot be called so."""
+    if _has_controls(name):
+        raise UsageError(f"A bundle cannot be called {name!r}: give a name without control characters.")
+
+
+def _has_controls(name: str) -> bool:
+    """Whether a name, which is printed as it is, could forge lines, or change what stands around it."""
+    return any(category(letter) in _CONTROLS or bidirectional(letter) in _TURNS for letter in name)
+
+
 def _check_types(bundle: Bundle) -> None:
     if not (isinstance(bundle.name, str) and isinstance(bundle.note, str) and len(bundle.fingerprint) == 32):
         raise ValueError("name, note or fingerprint")
-    if not bundle.name.isprintable():  # it is printed as it is, and must not forge lines
+    if _has_controls(bundle.name):
         raise ValueError("control characters in its name")
     if bundle.prior is not None and len(bundle.prior) != 32:
         raise ValueError("prior")
@@ -237,7 +252,7 @@ def write_bundle(
     Args:
         folder: where to; made if it is not there. An older bundle there is replaced once the new one is written, also
             its sampler, prior and features; if that fails, all of it stays as it was.
-        name: what to call it, in characters that can be printed.
+        name: what to call it, without control characters.
         autoencoder: settings of the autoencoder (`dataclasses.asdict` of its configuration).
         codebook: the autoencoder's tensors by state-dict key.
         melgan: settings of the vocoder, if there is one.
@@ -247,13 +262,12 @@ def write_bundle(
         default_vocoder: "melgan" or "griffin-lim"; if not given, MelGAN where there is one.
 
     Raises:
-        UsageError: the folder cannot be written to, or the name cannot be printed.
+        UsageError: the folder cannot be written to, or there are control characters in the name.
     """
     import numpy as np
     from safetensors.numpy import save
 
-    if not name.isprintable():
-        raise UsageError(f"A bundle cannot be called {name!r}: give a name without control characters.")
+    check_name(name)
     autoencoder = json.loads(json.dumps(autoencoder))  # tuples become lists, as they will be read
     entropy: Tensors = {} if static is None else {"static": np.ascontiguousarray(static, dtype=np.int32)}
     mark = fingerprint(autoencoder, codebook, entropy)
@@ -357,35 +371,46 @@ def _replace_files(folder: Path, files: dict[str, bytes], absent: Sequence[str])
 
     What was there is kept as .NAME.old until the description is in its place, and is put back if anything fails. Only
     where the process is killed in between does it stay so: the description is the old one, and whatever lacks or does
-    not fit it lies beside it as .NAME.old.
+    not fit it lies beside it as .NAME.old. What is missing then is put back when the folder is next written to.
     """
     names = [name for name in (*files, *absent) if name != CONFIG]
     new, kept = ({name: folder / f".{name}.{end}" for name in (*names, CONFIG)} for end in ("part", "old"))
-    placed: list[str] = []
-    taken: list[str] = []
+    _put_back(folder)
+    for name in new:
+        if (folder / name).is_dir():
+            raise IsADirectoryError(errno.EISDIR, "a folder is in the way", str(folder / name))
+    there = [name for name in names if os.path.lexists(folder / name)]
+    begun: list[str] = []
     try:
-        for name in new:
-            if (folder / name).is_dir():
-                raise IsADirectoryError(errno.EISDIR, "a folder is in the way", str(folder / name))
         for name, content in files.items():
             new[name].write_bytes(content)
         for name in names:
-            if os.path.lexists(folder / name):
+            begun.append(name)  # first, since a signal can come after a rename and before the next line
+            if name in there:
                 os.replace(folder / name, kept[name])
-                taken.append(name)
             if name in files:
                 os.replace(new[name], folder / name)
-                placed.append(name)
         if CONFIG in files:
             os.replace(new[CONFIG], folder / CONFIG)
     except BaseException:
-        for name in placed:
-            (folder / name).unlink()
-        for name in taken:
-            os.replace(kept[name], folder / name)
+        for name in begun:
+            if os.path.lexists(kept[name]):
+                os.replace(kept[name], folder / name)
+            elif name not in there:
+                (folder / name).unlink(missing_ok=True)
         raise
     finally:
         for temporary in new.values():
             temporary.unlink(missing_ok=True)
-    for name in taken:
+    for name in there:
         kept[name].unlink()
+
+
+def _put_back(folder: Path) -> None:
+    """What a process that was killed has left: parts that are missing come back, others are removed."""
+    for old in folder.glob(".*.safetensors.old"):
+        part = folder / old.name.removeprefix(".").removesuffix(".old")
+        if os.path.lexists(part):
+            old.unlink()
+        else:
+            os.replace(old, part)

@@ -13,6 +13,7 @@ from typer.core import TyperGroup
 
 from .. import __version__
 from ..bitstream.errors import SpecVQError
+from ..files import reason_of
 from . import (
     codec,
     data,
@@ -44,7 +45,7 @@ class _Commands(TyperGroup):
             raise typer.Exit(141) from error
         except OSError as error:  # a full disk, a folder without permission: the machine's fault, not a defect
             where = f"{error.filename}: " if error.filename else ""
-            say(f"specvq: {where}{(error.strerror or str(error)).lower()}.")
+            say(f"specvq: {where}{reason_of(error)}.")
             raise typer.Exit(3) from error
 
 
@@ -107,7 +108,9 @@ def _open_standard_streams() -> None:
             if descriptor != number:
                 os.dup2(descriptor, number)
                 os.close(descriptor)
-            setattr(sys, name, open(number, "r" if number == 0 else "w", closefd=False))
+            os.set_inheritable(number, True)  # as the others are: programs that are started need them, too
+            mode = "r" if number == 0 else "w"
+            setattr(sys, name, open(number, mode, errors="backslashreplace", closefd=False))
 
 
 def main() -> None:
@@ -121,8 +124,14 @@ def main() -> None:
         sys.stdout.reconfigure(errors="backslashreplace")  # as stderr does: no name of a file is an error
     try:
         app()
+    except OSError as error:  # outside of the commands, as from --version
+        say(f"specvq: {reason_of(error)}.")
+        sys.exit(3)
     finally:
         try:
             sys.stdout.flush()
-        except OSError:  # a closed pipe; Python would flush again at its end, and complain
+        except OSError as error:  # Python would flush again at its end, and complain
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            if not isinstance(error, BrokenPipeError):
+                say(f"specvq: The standard output could not be written ({reason_of(error)}).")
+                sys.exit(3)

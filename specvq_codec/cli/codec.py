@@ -1,5 +1,6 @@
 """encode, decode and info."""
 
+import os
 import re
 import time
 from collections.abc import Callable
@@ -33,7 +34,9 @@ if TYPE_CHECKING:
 Weights = Annotated[str | None, typer.Option(help="Bundle of weights: a folder, a name, or hf://owner/name.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 Force = Annotated[bool, typer.Option("--force", "-f", help="Overwrite files that exist.")]
-Skip = Annotated[bool, typer.Option("--skip-existing", help="Of a folder: leave out what is written already.")]
+Skip = Annotated[
+    bool, typer.Option("--skip-existing", help="Of a folder: leave out whose result is there, by its name.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Result = dict[str, Any]
 Failure = tuple[Job, SpecVQError]
@@ -174,13 +177,15 @@ def _jobs(
     """What is to be done; a single target that cannot be written is refused before hours of work."""
     from ..files import check_output
 
+    if skip and force:
+        raise UsageError("--skip-existing keeps what is there, and -f overwrites it: leave out one of them.")
     if as_json and target == "-":
         raise UsageError("--json and the result cannot both go to the standard output: name a file.")
     if Path(source).is_dir():
         if target == "-":
             raise UsageError("A folder needs a folder to write to, not the standard output.")
         jobs = jobs_below(Path(source), Path(target), suffixes, new_suffix)
-        left = [job for job in jobs if not (skip and job.target.is_file())]
+        left = [job for job in jobs if not (skip and os.path.isfile(job.target))]
         if len(left) < len(jobs):
             say(f"specvq: {len(jobs) - len(left)} of {len(jobs)} files were there already")
         return left

@@ -1,6 +1,5 @@
 """Which files a command reads and writes: one file, a pipe, or a folder with all that is below it."""
 
-import os
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -8,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..bitstream.errors import AudioError, UsageError
-from ..files import reason_of
+from ..files import files_below, reason_of
 from .report import say
 
 
@@ -24,7 +23,7 @@ def jobs_below(folder: Path, out: Path, suffixes: frozenset[str], new_suffix: st
     """Every file below a folder with one of the suffixes, and where its result goes.
 
     `a/b.wav` becomes `b.svq` in `out/a`; where two files would meet (`b.wav`, `b.mp3`), both keep their whole names.
-    Folders that cannot be read, and links to folders, are left out, and named on the standard error.
+    What cannot be read, and links to folders, are left out, and named on the standard error.
 
     Raises:
         UsageError: `out` is a file.
@@ -32,7 +31,7 @@ def jobs_below(folder: Path, out: Path, suffixes: frozenset[str], new_suffix: st
     """
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out} is a file, and {folder} a folder: name a folder to write to.")
-    found = sorted(path for path in _files_below(folder) if path.suffix.lower() in suffixes)
+    found = sorted(files_below(folder, suffixes, lambda path, reason: say(f"specvq: left out {path}: {reason}")))
     if not found:
         raise AudioError(f"There is no {', '.join(sorted(suffixes))} file below {folder}: name another folder.")
     names = [path.relative_to(folder) for path in found]
@@ -48,17 +47,6 @@ def jobs_below(folder: Path, out: Path, suffixes: frozenset[str], new_suffix: st
 def named(path: str) -> Path:
     """The path that is meant; only "-" itself becomes Path("-"), which stands for the standard input or output."""
     return Path.cwd() / "-" if path != "-" and str(Path(path)) == "-" else Path(path)
-
-
-def _files_below(folder: Path) -> Iterator[Path]:
-    def left_out(error: OSError) -> None:
-        say(f"specvq: left out {error.filename}: {reason_of(error)}")
-
-    for place, folders, files in os.walk(folder, onerror=left_out):
-        for name in folders:
-            if os.path.islink(os.path.join(place, name)):
-                say(f"specvq: left out {os.path.join(place, name)}: it is a link to a folder")
-        yield from (path for path in (Path(place, name) for name in files) if path.is_file())
 
 
 def make_folder(folder: Path) -> None:

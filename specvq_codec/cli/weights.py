@@ -99,10 +99,11 @@ def import_bundle(
 ) -> None:
     """Make a bundle from checkpoints of the reference implementation; nothing in them is executed."""
     from ..reference import import_reference
-    from ..weights import add_features, load_bundle
+    from ..weights import add_features, check_name, load_bundle
     from ..weights.stored import checked_precision
 
     _check_empty(out, force)
+    check_name(name or out.resolve().name)
     resnet = None
     if video_weights is not None:
         from ..features import load_resnet50
@@ -137,11 +138,13 @@ def build(
     from ..training.data import Pack
     from ..training.export import export_bundle
     from ..training.vocoder import VocoderConfig
+    from ..weights import check_name
     from .report import with_progress
 
     if default_vocoder not in ("melgan", "griffin-lim"):
         raise UsageError(f"--default-vocoder is melgan or griffin-lim, not {default_vocoder!r}.")
     _check_empty(out, force)
+    check_name(name or out.resolve().name)
     codebook_run = load_config(CodebookConfig, codebook[0]), codebook[1]
     vocoder_run = load_config(VocoderConfig, vocoder[0]), vocoder[1]
     recordings = len(Pack(data, "train").clips)

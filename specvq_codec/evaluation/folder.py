@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ..audio import SAMPLE_RATE, open_sound, resampled, resampled_length
 from ..bitstream.errors import SpecVQError, UsageError
-from ..files import SOUND_SUFFIXES
+from ..files import SOUND_SUFFIXES, files_below
 from ..training.data import Clip
 
 NONE = ""  # the domain of recordings where there are no domains
@@ -46,7 +46,7 @@ class SoundFolder:
 
     Attributes:
         clips: the files that can be opened, sorted by their paths; their lengths are what their headers announce.
-        left_out: the others.
+        left_out: the others, and folders that cannot be looked into.
     """
 
     def __init__(self, folder: Path, longest: int) -> None:
@@ -64,8 +64,8 @@ class SoundFolder:
         self.left_out: list[LeftOut] = []
         if not folder.is_dir():
             raise UsageError(f"There is no folder {folder}: give one of sound files, or a pack from specvq data pack.")
-        paths = sorted(path.relative_to(folder) for path in folder.rglob("*") if path.suffix.lower() in SOUND_SUFFIXES)
-        paths = [path for path in paths if (folder / path).is_file()]
+        found = files_below(folder, SOUND_SUFFIXES, lambda path, reason: self.left_out.append(LeftOut(path, reason)))
+        paths = sorted(path.relative_to(folder) for path in found)
         beside = OTHER if any(len(path.parts) > 1 for path in paths) else NONE
         for path in paths:
             domain = path.parts[0] if len(path.parts) > 1 else beside

@@ -62,6 +62,8 @@ DECODE = ["decode", "in.svq", "out.wav"]
         (["encode", "in.wav", "absent/out.svq"], 2, "There is no folder absent: create it first"),
         (["decode", "in.svq", "absent/out.wav"], 2, "There is no folder absent: create it first"),
         (["encode", "in.wav", "folder"], 2, "folder is a folder: name a file in it"),
+        (["encode", ".", "out", "-f", "--skip-existing"], 2, "leave out one of them"),
+        (["encode", "in.wav", "out.svq", "--skip-existing"], 2, "--skip-existing is for folders"),
         (["encode", "in.wav", "absent/"], 2, "absent/ is the name of a folder, and there is none: name a file"),
         (["encode", "in.wav", "a" * 300], 2, "cannot be written (file name too long)"),
         (["encode", "./-", "out.svq"], 3, "There is no file"),

@@ -196,6 +196,9 @@ def test_a_file_whose_result_has_no_name_keeps_no_other_from_being_done(specvq, 
     done = specvq("encode", "sounds", "codes", code=2)
     assert "cannot be written (file name too long)" in done.err and "2 of 3 files could not be done" in done.err
     assert files_below(Path("codes")) == ["y.svq"]
+    Path("codes/y.svq").unlink()
+    done = specvq("encode", "sounds", "codes", "--skip-existing", code=2)
+    assert files_below(Path("codes")) == ["y.svq"]
 
 
 def test_what_is_left_out_of_a_folder_is_named(specvq, sounds, monkeypatch):
@@ -210,9 +213,11 @@ def test_what_is_left_out_of_a_folder_is_named(specvq, sounds, monkeypatch):
         return scandir(place)
 
     monkeypatch.setattr(os, "scandir", closed)
+    (sounds / "gone.wav").symlink_to("nowhere.wav")
     done = specvq("encode", sounds, "codes")
     assert "specvq: left out sounds/deep/er: permission denied" in done.err
     assert "specvq: left out sounds/link: it is a link to a folder" in done.err
+    assert "specvq: left out sounds/gone.wav: no such file or directory" in done.err
     assert files_below(Path("codes")) == ["a.flac.svq", "a.wav.svq"]
 
 

@@ -130,6 +130,8 @@ def test_a_reader_that_wants_no_more_of_a_sound_is_no_failure(tiny_bundle, encod
         (1, ["encode", "in.wav", "out.svq"], None),
         (0, ["encode", "in.wav", "out.svq"], None),
         (1, ["encode", "in.wav", "-"], b"could not be written (bad file descriptor)"),
+        (1, ["weights", "list"], b"The standard output could not be written (bad file descriptor)"),
+        (1, ["--version"], b"specvq: bad file descriptor."),
         (0, ["encode", "-", "out.svq"], b"The standard input is not a sound file"),
         (0, ["decode", "-", "out.wav"], b"The standard input cannot be read (bad file descriptor)"),
     ],
@@ -138,7 +140,7 @@ def test_standard_streams_may_be_closed(tiny_bundle, codec, recording, tmp_path,
     """Messages then go nowhere, above all not into what is written."""
     shutil.copy(recording, tmp_path / "in.wav")
     script = f'exec "$@" {"0<" if closed == 0 else f"{closed}>"}&-'
-    command = ["sh", "-c", script, "sh", *COMMAND, *args, "--weights", "tiny"]
+    command = ["sh", "-c", script, "sh", *COMMAND, *args, *(["--weights", "tiny"] if len(args) == 3 else [])]
     env = environment(tiny_bundle)
     done = subprocess.run(command, cwd=tmp_path, env=env, stdin=subprocess.DEVNULL, capture_output=True, timeout=60)
     assert b"Traceback" not in done.stderr
@@ -148,6 +150,23 @@ def test_standard_streams_may_be_closed(tiny_bundle, codec, recording, tmp_path,
         assert done.returncode == 0, done.stderr
         written = done.stdout if args[2] == "-" else (tmp_path / "out.svq").read_bytes()
         assert written == codec.encode(recording).to_bytes()
+
+
+def test_a_name_of_any_bytes_is_told_nobody(tiny_bundle, tmp_path):
+    """Where nobody listens, it is no other failure than where somebody does."""
+    for script in ('exec "$@"', 'exec "$@" 2>&-'):
+        command = [
+            b"sh",
+            b"-c",
+            script.encode(),
+            b"sh",
+            *map(os.fsencode, COMMAND),
+            b"encode",
+            b"bad\xff.wav",
+            b"out.svq",
+        ]
+        done = subprocess.run(command, cwd=tmp_path, env=environment(tiny_bundle), capture_output=True, timeout=60)
+        assert done.returncode == 3
 
 
 def test_the_checkout_and_the_module_are_the_same_command(tiny_bundle):

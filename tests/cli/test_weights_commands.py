@@ -34,6 +34,12 @@ def test_it_is_said_what_is_replaced(specvq, command):
     assert "Replace a bundle that is there, with its sampler, prior and features" in told
 
 
+@pytest.mark.parametrize("command", ["build", "import"])
+def test_a_name_is_refused_before_anything_is_done(specvq, command):
+    options = BUILD if command == "build" else ["--codebook", "absent.ckpt"]
+    assert "without control characters" in specvq("weights", command, "out", *options, "--name", "a\u202eb", code=2).err
+
+
 def test_a_name_cannot_forge_a_line(specvq, tiny_bundle, monkeypatch):
     shutil.copytree(tiny_bundle.path, "forged")
     settings = json.loads(Path("forged/config.json").read_text())

@@ -33,6 +33,14 @@ def test_one_sub_folder_is_a_domain_too(folder, tmp_path):
     assert [clip.domain for clip in SoundFolder(tmp_path / "speech" / "away", RATE).clips] == [""]
 
 
+def test_what_cannot_be_looked_into_is_left_out_with_the_reason(folder, tmp_path):
+    shutil.copytree(folder / "speech", tmp_path / "speech")
+    (tmp_path / "link").symlink_to(folder)
+    sounds = SoundFolder(tmp_path, RATE)
+    assert len(sounds.clips) == 2
+    assert sounds.left_out == [(str(tmp_path / "link"), "it is a link to a folder")]
+
+
 def test_lengths_are_what_headers_announce(folder):
     lengths = {clip.path: clip.length for clip in SoundFolder(folder, RATE).clips}
     assert lengths["speech/a.wav"] == pytest.approx(1.1 * RATE, abs=1)

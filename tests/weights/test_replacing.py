@@ -37,15 +37,18 @@ WRITES = pytest.mark.parametrize("write", [another_bundle, another_sampler])
 
 @WRITES
 @pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])
-def test_whatever_rename_fails_the_old_bundle_stays_as_it_was(full, monkeypatch, write, error):
+@pytest.mark.parametrize("when", ["instead", "after"])
+def test_whatever_rename_fails_the_old_bundle_stays_as_it_was(full, monkeypatch, write, error, when):
+    """And a signal's exception can come after a rename, before the next line."""
     before, replace, failing = content(full.path), os.replace, 0
 
     def may_fail(source, target):
         nonlocal left
         left -= 1
+        if left != 0 or (when == "after" and target.name != "config.json"):  # with it everything is done
+            replace(source, target)
         if left == 0:
             raise error(5, "Input/output error")
-        replace(source, target)
 
     monkeypatch.setattr("os.replace", may_fail)
     while content(full.path) == before:
@@ -68,6 +71,27 @@ def test_a_folder_in_the_way_leaves_the_old_bundle_as_it_was(full, name):
     with pytest.raises(UsageError, match=f"a folder is in the way: .*{name}.*choose another folder"):
         another_bundle(full)
     assert content(full.path) == before and (full.path / name).is_dir()
+
+
+@pytest.mark.parametrize("step", range(1, 9))
+def test_after_a_process_that_was_killed_nothing_is_missing(full, monkeypatch, step):
+    """The next writing puts back what is not there."""
+    before, replace, left = content(full.path), os.replace, step
+
+    def until_killed(source, target):
+        nonlocal left
+        left -= 1
+        if left >= 0:
+            replace(source, target)
+
+    with monkeypatch.context() as killed:
+        killed.setattr("os.replace", until_killed)
+        killed.setattr("pathlib.Path.unlink", lambda *_, **__: None)
+        another_sampler(full)
+    another_sampler(full)
+    load_bundle(full.path).verify()
+    left_over = {name for name in content(full.path) if name.startswith(".") and name.endswith(".old")}
+    assert content(full.path).keys() - left_over >= before.keys() and not left_over
 
 
 @WRITES
