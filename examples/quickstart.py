@@ -39,6 +39,7 @@ def main() -> None:
     print(f"encoding took    {encoding['elapsed_seconds']:.2f} s")
     print(f"decoding took    {decoding['elapsed_seconds']:.2f} s")
     print(f"listen to        {sound} and {decoded.resolve()}")
+    print("your own sounds: . .venv/bin/activate, and then specvq encode in.wav out.svq")
 
 
 if __name__ == "__main__":

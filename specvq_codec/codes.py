@@ -135,7 +135,10 @@ def bundle_of(data: bytes, weights: str | None = None) -> Bundle:
     if bundle is None:
         if not any(inspect(data).intact):
             raise BitstreamError("The file is damaged (no check in it fits): get another copy of it.")
-        raise WeightsError(f"The file needs the weights {mark.hex()}, which are not installed: name them (--weights).")
+        raise WeightsError(
+            f"The file needs the weights {mark.hex()}, which are not installed: name them (--weights), or their folder "
+            "in SPECVQ_WEIGHTS."
+        )
     return bundle
 
 

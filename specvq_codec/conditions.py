@@ -7,6 +7,7 @@ frames of a spectrogram's middle, and gives its samplers 1, 5 or all of these.
 from __future__ import annotations
 
 import difflib
+import re
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -117,7 +118,7 @@ def seen_places(length: int, size: int) -> npt.NDArray[np.int64]:
 
 
 def class_number(name: str | int, labels: Sequence[str]) -> int:
-    """The number of a class, which may be given as its label or as the number.
+    """The number of a class, which may be given as its label, in letters of either case, or as the number.
 
     Raises:
         UsageError: there is no such class; the message names those with similar labels.
@@ -128,10 +129,18 @@ def class_number(name: str | int, labels: Sequence[str]) -> int:
     if name.isascii() and name.isdigit() and len(name) < 9 and int(name) < len(labels):
         return int(name)
     lower = {label.lower(): label for label in labels}
+    alike = [label for label in labels if _letters(label) == _letters(name)]
+    if len(alike) == 1:
+        return labels.index(alike[0])
     near = [lower[found] for found in difflib.get_close_matches(name.lower(), lower, _NEAR)]
     near = near or [label for label in labels if name.lower() in label.lower()][:_NEAR]
     hint = f"did you mean {' or '.join(near)}?" if near else f"give one of {len(labels)}, such as {labels[0]}."
-    raise UsageError(f"There is no class {name!r}: {hint}")
+    raise UsageError(f"There is no class {name!r}: {hint} specvq weights show tells all.")
+
+
+def _letters(label: str) -> str:
+    """What makes labels different from one another."""
+    return re.sub(r"[\W_]+", " ", label).strip().casefold()
 
 
 def condition_for(
@@ -160,7 +169,9 @@ def condition_for(
     if config.num_classes == 0 and label is not None:
         raise UsageError("This sampler knows no classes: leave the class out, or use weights whose sampler does.")
     if config.feature_frames and features is None and needed:
-        raise UsageError(f"This sampler needs features of {config.feature_depth} numbers a frame: give a file of them.")
+        raise UsageError(
+            f"This sampler needs features of {config.feature_depth} numbers a frame: give a video, or a file of them."
+        )
     if config.num_classes and label is None and needed:
         raise UsageError(f"This sampler needs a class: give one of {config.num_classes}, such as {labels[0]}.")
     rows = classes = None

@@ -58,7 +58,10 @@ def features_of_sampler(bundle: Bundle) -> str:
     """
     depth = (bundle.sampler or {}).get("feature_depth", 0)
     if not depth:
-        raise UsageError(f"The bundle {bundle.name} has no sampler that takes features of video: use another one.")
+        raise UsageError(
+            f"The bundle {bundle.name} has no sampler that takes features of video: name weights that have one "
+            "(docs/video.md tells how to train it)."
+        )
     kind = bundle.features or ("resnet50" if depth == FEATURE_DEPTH else None)
     if kind not in DEPTHS:
         raise UsageError(

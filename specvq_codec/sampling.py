@@ -37,7 +37,9 @@ class Sampling:
         if self.top_k is not None and self.top_k < 1:
             raise UsageError(f"top-k must be at least 1, not {self.top_k}.")
         if not 0 < self.temperature < float("inf"):
-            raise UsageError(f"The temperature must be above 0, not {self.temperature}: top-k 1 takes the likeliest.")
+            raise UsageError(
+                f"The temperature must be above 0, not {self.temperature}: a top-k of 1 takes the likeliest."
+            )
         if not 0 < self.nucleus <= 1:
             raise UsageError(f"The nucleus must be above 0 and at most 1, not {self.nucleus}.")
         if self.seed < 0:

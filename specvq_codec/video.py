@@ -45,7 +45,9 @@ def import_av() -> Any:
     try:
         import av
     except ImportError as error:
-        raise UsageError("Video needs one more package: pip install 'specvq-codec[video]'.") from error
+        raise UsageError(
+            "Video needs one more package: pip install 'specvq-codec[video]', or '.[video]' in a checkout."
+        ) from error
     return av
 
 

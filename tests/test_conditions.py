@@ -183,3 +183,15 @@ def test_conditions_may_be_left_out_where_the_sampler_allows_it():
 def test_conditions_that_do_not_fit(kinds, given, message):
     with pytest.raises(UsageError, match=message):
         condition_for(TransformerConfig(**TINY, **kinds), LABELS, **given)
+
+
+@pytest.mark.parametrize("name", ["speech_male", "Speech_Male", "speech male", " SPEECH  MALE"])
+def test_classes_by_their_letters(name):
+    assert class_number(name, ["rain", "speech_male"]) == 1
+
+
+def test_letters_that_two_classes_have_choose_neither():
+    labels = ["a b", "a_b", "A"]
+    assert [class_number(label, labels) for label in labels] == [0, 1, 2]
+    with pytest.raises(UsageError, match="specvq weights show tells all"):
+        class_number("A-B", labels)

@@ -42,7 +42,9 @@ def test_python_example(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert isinstance(codes, Codes) and codes.indices.shape == (54, 5)
     assert isinstance(samples, np.ndarray) and samples.shape == (220_500,)
     assert isinstance(exact, np.ndarray) and exact.shape == (441_000,)
-    assert (place / "example.svq").stat().st_size < 400
+    assert (place / "sound.svq").stat().st_size < 400
+    assert np.array_equal(names["longer"].indices[:53], codes.indices[:53])  # all but the last column, which is cut
+    assert names["longer"].duration == 15 and names["rain"].duration == 10
 
 
 def test_every_command_exists(tmp_path: Path) -> None:

@@ -74,7 +74,9 @@ def _from_hub(name: str) -> Path:
     try:
         from huggingface_hub import snapshot_download
     except ImportError as error:
-        raise WeightsError("Weights on a hub need one more package: pip install 'specvq-codec[hub]'.") from error
+        raise WeightsError(
+            "Weights on a hub need one more package: pip install 'specvq-codec[hub]', or '.[hub]' in a checkout."
+        ) from error
     try:
         return Path(snapshot_download(name, allow_patterns=["*.json", "*.safetensors", "*.md"]))
     except Exception as error:  # network, authentication, wrong name: the hub's own sentence says which

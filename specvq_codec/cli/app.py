@@ -54,6 +54,7 @@ app = typer.Typer(
     help="Stores any sound at about 0.2 kbps, and brings it back.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",  # which fills paragraphs anew for the width of the terminal
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 codec.register(app)

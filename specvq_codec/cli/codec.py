@@ -87,7 +87,9 @@ def decode(
     rate: Annotated[str | None, typer.Option(help="Hz, or 'original'; 22050 if not given, 24000 for Opus.")] = None,
     weights: Weights = None,
     vocoder: Annotated[str, typer.Option(help="auto, melgan or griffin-lim.")] = "auto",
-    lenient: Annotated[bool, typer.Option(help="Decode what is left of a damaged file, silence for the rest.")] = False,
+    lenient: Annotated[
+        bool, typer.Option(help="Decode the intact blocks (47.6 s) of a damaged file, silence for the rest.")
+    ] = False,
     conceal: Annotated[bool, typer.Option(help="As --lenient, but the sampler invents the rest.")] = False,
     device: Device = "auto",
     force: Force = False,
@@ -191,6 +193,8 @@ def _jobs(
         return left
     if skip:
         raise UsageError("--skip-existing is for folders: leave it out.")
+    if source != "-" and not os.path.lexists(source):
+        raise AudioError(f"There is no file {source}: check the path.")
     check_output(target, force)
     if target != "-" and source != "-" and Path(target).exists() and Path(target).samefile(source):
         raise UsageError(f"{target} would be written over what is read: name another file.")
@@ -334,5 +338,9 @@ def _conclude(done: list[Result], failed: list[Failure], folder: bool, as_json: 
                 f"{rate:.0f} bit/s, {speed:.0f} times real time"
             )
     if failed:
-        say(f"specvq: {len(failed)} of {len(done) + len(failed)} files could not be done; the others are written.")
+        rest = "; the others are written" if done else ""
+        hint = (
+            ". --skip-existing leaves out what is there" if any(os.path.isfile(job.target) for job, _ in failed) else ""
+        )
+        say(f"specvq: {len(failed)} of {len(done) + len(failed)} files could not be done{rest}{hint}.")
         raise typer.Exit(max(error.exit_code for _, error in failed))

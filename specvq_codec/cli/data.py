@@ -1,5 +1,6 @@
 """data: preparing recordings for training."""
 
+from collections import Counter
 from pathlib import Path
 from typing import Annotated
 
@@ -39,7 +40,9 @@ def pack(
         )
     for line in packed.skipped:
         say(f"specvq: skipped {line}")
-    what = f"{len(packed.clips)} recordings, {packed.seconds / 3600:.2f} h"
+    counts = Counter(clip.split for clip in packed.clips)
+    shares = ", ".join(f"{counts[split]} {split}" for split in ("train", "valid", "test"))
+    what = f"{len(packed.clips)} recordings ({shares}), {packed.seconds / 3600:.2f} h"
     if packed.new:
         say(f"{out}: {what}; {len(packed.skipped)} skipped")
     else:
@@ -61,8 +64,9 @@ def features(
     from ..devices import pick_device
     from ..features import features_of_video, make_extractor, save_features
     from ..files import check_output
-    from ..video import VIDEO_SUFFIXES
+    from ..video import VIDEO_SUFFIXES, import_av
 
+    import_av()  # told once where it is missing, and not for each video
     jobs = [Job(clips, out / f"{clips.stem}.npz")]
     if clips.is_dir():
         jobs = jobs_below(clips, out, VIDEO_SUFFIXES, ".npz")

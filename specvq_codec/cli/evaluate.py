@@ -128,25 +128,27 @@ def reconstruction(
     names = [f"{bundle.name} ({bundle.fingerprint.hex()[:8]})" for bundle in bundles]
     about = f"{', '.join(names)}, {f'{split} split' if _is_pack(folder) else folder}"
     about += "" if classifier is None else f", judged by {classifier}"
-    # shown before anything is written, so that nothing is lost where that fails
-    if as_json:
-        print_json(
-            {
-                "weights": [{"name": bundle.name, "fingerprint": bundle.fingerprint.hex()} for bundle in bundles],
-                "split": split if _is_pack(folder) else None,
-                "classifier": judge_name(classifier),
-                "sections": [dataclasses.asdict(section) for section in sections],
-                "left_out": [item._asdict() for item in left_out],
-            }
-        )
-    else:
-        print(about)
-        for section in sections:
-            _print_section(section, columns_of(sections))
-    if csv is not None:
-        write_text(csv, as_csv(sections), force)
-    if html is not None:
-        write_text(html, report(about, sections, exhibits.shown, left_out), force)
+    # shown before anything is written, so that nothing is lost where that fails, and written where nobody looks
+    try:
+        if as_json:
+            print_json(
+                {
+                    "weights": [{"name": bundle.name, "fingerprint": bundle.fingerprint.hex()} for bundle in bundles],
+                    "split": split if _is_pack(folder) else None,
+                    "classifier": judge_name(classifier),
+                    "sections": [dataclasses.asdict(section) for section in sections],
+                    "left_out": [item._asdict() for item in left_out],
+                }
+            )
+        else:
+            print(about)
+            for section in sections:
+                _print_section(section, columns_of(sections))
+    finally:
+        if csv is not None:
+            write_text(csv, as_csv(sections), force)
+        if html is not None:
+            write_text(html, report(about, sections, exhibits.shown, left_out), force)
 
 
 def loaded_classifier(path: Path | None) -> "Classifier":
@@ -255,7 +257,7 @@ def _decoded_system(words: str) -> "DecodedSystem":
 def _absent(path: str, labels: list[str]) -> "LeftOut":
     from ..evaluation.folder import LeftOut
 
-    return LeftOut(path, f"there is no such file of {' and '.join(labels)}.")
+    return LeftOut(path, f"there is no such file of {' and '.join(labels)}")
 
 
 def _tell_of_missing_measures() -> None:
@@ -263,9 +265,9 @@ def _tell_of_missing_measures() -> None:
     from ..evaluation.metrics import pesq_is_there, stoi_is_there
 
     if not stoi_is_there():
-        say("STOI is left out, since it needs pystoi: pip install 'specvq-codec[eval]'.")
+        say("STOI is left out, since it needs pystoi: pip install 'specvq-codec[eval]', or '.[eval]' in a checkout.")
     if not pesq_is_there():
-        say("PESQ is left out, since it needs pesq: pip install 'specvq-codec[pesq]'.")
+        say("PESQ is left out, since it needs pesq: pip install 'specvq-codec[pesq]', or '.[pesq]' in a checkout.")
 
 
 def _print_section(section: "Section", columns: "list[Column]") -> None:

@@ -94,19 +94,21 @@ def generation(
     if parts is None:
         return
     sections = sections_of(settings, originals, (one for part in parts for one in part))
-    if as_json:
-        about = {"weights": [{"name": bundle.name, "fingerprint": bundle.fingerprint.hex()} for bundle in bundles]}
-        told = {"classifier": judge_name(classifier), "split": split, "samples": samples, "seed": seed}
-        told["originals"] = [one.clip.path for one in originals]
-        print_json(about | told | {"sections": [dataclasses.asdict(section) for section in sections]})
-    else:
-        names = dict.fromkeys(f"{bundle.name} ({bundle.fingerprint.hex()[:8]})" for bundle in bundles)
-        each = f"{samples} sample{'s' * (samples > 1)} for each"
-        print(f"{', '.join(names)}, {split} split: {len(originals)} originals, {each}\n")
-        _print(*sections)
-    if as_csv is not None:
-        write_text(as_csv, _csv(sections), force)
-        say(str(as_csv))
+    try:
+        if as_json:
+            about = {"weights": [{"name": bundle.name, "fingerprint": bundle.fingerprint.hex()} for bundle in bundles]}
+            told = {"classifier": judge_name(classifier), "split": split, "samples": samples, "seed": seed}
+            told["originals"] = [one.clip.path for one in originals]
+            print_json(about | told | {"sections": [dataclasses.asdict(section) for section in sections]})
+        else:
+            names = dict.fromkeys(f"{bundle.name} ({bundle.fingerprint.hex()[:8]})" for bundle in bundles)
+            each = f"{samples} sample{'s' * (samples > 1)} for each"
+            print(f"{', '.join(names)}, {split} split: {len(originals)} originals, {each}\n")
+            _print(*sections)
+    finally:  # where nobody looks, too
+        if as_csv is not None:
+            write_text(as_csv, _csv(sections), force)
+            say(str(as_csv))
 
 
 def _cells(row: "Row") -> list[str]:

@@ -152,16 +152,18 @@ def diversity(
     points = trade_off(
         known, judge, clips, seconds, wanted, samples, seed, lambda items: with_progress(items, len(items), "sampling")
     )
-    if as_json:
-        about: dict[str, Any] = {"classifier": judge_name(classifier), "seconds": seconds, "seed": seed}
-        about |= {"originals": [clip.path for clip in clips], "samples": samples}
-        print_json(_about(codec, split) | about | {"points": [dataclasses.asdict(point) for point in points]})
-    else:
-        print(f"{_title(codec, split)}: {len(clips)} originals of {seconds:g} s, {samples} samples for each\n")
-        print_table(["", "top-X", "MKL", "FID", "difference, dB", "distinct indices"], map(_point_cells, points))
-    with output_file(out, force) as temporary:
-        save_curves(temporary, points)
-    say(str(out))
+    try:
+        if as_json:
+            about: dict[str, Any] = {"classifier": judge_name(classifier), "seconds": seconds, "seed": seed}
+            about |= {"originals": [clip.path for clip in clips], "samples": samples}
+            print_json(_about(codec, split) | about | {"points": [dataclasses.asdict(point) for point in points]})
+        else:
+            print(f"{_title(codec, split)}: {len(clips)} originals of {seconds:g} s, {samples} samples for each\n")
+            print_table(["", "top-X", "MKL", "FID", "difference, dB", "distinct indices"], map(_point_cells, points))
+    finally:  # where nobody looks, too
+        with output_file(out, force) as temporary:
+            save_curves(temporary, points)
+        say(str(out))
 
 
 def _point_cells(point: "Point") -> list[str]:

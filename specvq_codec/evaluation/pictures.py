@@ -20,7 +20,7 @@ from ..training.data import Clip
 
 SHORTEST = 3 * spec.SAMPLE_RATE  # samples of a recording that gives an example
 COLOURS = 40  # 2.5 dB each: noise in all colours would make a file several times as large
-NEEDS_MATPLOTLIB = "Pictures need matplotlib: pip install 'specvq-codec[eval]'."
+NEEDS_MATPLOTLIB = "Pictures need matplotlib: pip install 'specvq-codec[eval]', or '.[eval]' in a checkout."
 TICKS = (250, 500, 1000, 2000, 4000, 7000)  # Hz
 
 

@@ -109,7 +109,8 @@ def pack(folder: Path, out: Path, features: Sequence[str] = (), track: Track = i
         skipped = listing.left_out + packing.skipped
         if not packing.clips:
             packing.remove()
-            raise UsageError(f"No recording below {folder} could be read; give a folder with sound files.")
+            reason = f" ({skipped[0]})" if skipped else ""
+            raise UsageError(f"No recording below {folder} could be read{reason}: give a folder with sound files.")
         about: dict[str, Any] = {"sample_rate": spec.SAMPLE_RATE, "packing": fingerprint}
         if listing.kind != "sound":
             about["kind"] = listing.kind

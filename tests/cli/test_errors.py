@@ -44,7 +44,7 @@ DECODE = ["decode", "in.svq", "out.wav"]
         (["transmogrify"], 2, "No such command"),
         # what is to be read
         (["encode", "absent.wav", "out.svq"], 3, "There is no file absent.wav"),
-        (["decode", "absent.svq", "out.wav"], 3, "absent.svq cannot be read (no such file or directory)"),
+        (["decode", "absent.svq", "out.wav"], 3, "There is no file absent.svq: check the path"),
         (["info", "absent.svq"], 3, "absent.svq cannot be read"),
         (["info", "folder"], 3, "folder cannot be read (is a directory)"),
         (["encode", "text.txt", "out.svq"], 3, "text.txt is not a sound file"),
@@ -64,6 +64,7 @@ DECODE = ["decode", "in.svq", "out.wav"]
         (["encode", "in.wav", "folder"], 2, "folder is a folder: name a file in it"),
         (["encode", ".", "out", "-f", "--skip-existing"], 2, "leave out one of them"),
         (["encode", "in.wav", "out.svq", "--skip-existing"], 2, "--skip-existing is for folders"),
+        (["decode", "absent/", "out/"], 3, "There is no file absent/: check the path"),
         (["encode", "in.wav", "absent/"], 2, "absent/ is the name of a folder, and there is none: name a file"),
         (["encode", "in.wav", "a" * 300], 2, "cannot be written (file name too long)"),
         (["encode", "./-", "out.svq"], 3, "There is no file"),

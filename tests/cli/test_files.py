@@ -179,6 +179,11 @@ def test_only_what_is_not_there_is_encoded_when_asked(specvq, sounds):
     specvq("encode", sounds, "codes")
     Path("codes/a.svq").write_text("precious")
     Path("codes/deep/er/B.svq").unlink()
+    assert (
+        "1 of 2 files could not be done; the others are written. --skip-existing"
+        in specvq("encode", sounds, "codes", code=2).err
+    )
+    Path("codes/deep/er/B.svq").unlink()
     done = specvq("encode", sounds, "codes", "--skip-existing")
     assert "1 of 2 files were there already" in done.err and "B.svq" in done.err
     assert Path("codes/a.svq").read_text() == "precious"

@@ -123,6 +123,19 @@ def test_a_reader_that_wants_no_more_of_a_sound_is_no_failure(tiny_bundle, encod
     assert (done.returncode, done.stderr) == (141, b"")
 
 
+def test_files_are_written_where_nobody_reads_the_table(tiny_bundle, recording, tmp_path):
+    (tmp_path / "sounds").mkdir()
+    shutil.copy(recording, tmp_path / "sounds")
+    reading, writing = os.pipe()
+    os.close(reading)
+    args = ["evaluate", "reconstruction", "sounds", "--weights", "tiny", "--csv", "a.csv", "--vocoder", "griffin-lim"]
+    env = environment(tiny_bundle)
+    done = subprocess.run([*COMMAND, *args], cwd=tmp_path, env=env, stdout=writing, stderr=subprocess.PIPE, timeout=120)
+    os.close(writing)
+    assert b"Traceback" not in done.stderr and done.returncode in (0, 141)
+    assert (tmp_path / "a.csv").read_text().startswith("domain,")
+
+
 @pytest.mark.parametrize(
     ("closed", "args", "message"),
     [

@@ -243,9 +243,12 @@ def test_the_command_names_and_counts_what_it_skips(sounds, tmp_path):
     assert done.exit_code == 0, done.output
     lines = done.stderr.splitlines()
     assert [line.partition(":")[2].strip().partition(":")[0] for line in lines[:-1]] == ["skipped 3.wav"]
-    assert lines[-1] == f"{tmp_path / 'pack'}: 9 recordings, 0.00 h; 1 skipped"
+    assert lines[-1] == f"{tmp_path / 'pack'}: 9 recordings (6 train, 2 valid, 1 test), 0.00 h; 1 skipped"
     done = CliRunner().invoke(app, ["data", "pack", str(sounds), str(tmp_path / "pack")])
-    assert done.exit_code == 0 and "9 recordings, 0.00 h; packed already, and left as it is (-f" in done.stderr
+    assert (
+        done.exit_code == 0
+        and "9 recordings (6 train, 2 valid, 1 test), 0.00 h; packed already, and left as it is (-f" in done.stderr
+    )
     done = CliRunner().invoke(app, ["data", "pack", str(sounds), str(tmp_path / "pack"), "-f"])
     assert done.exit_code == 0 and done.stderr.splitlines() == lines
     (tmp_path / "file").touch()
@@ -254,3 +257,9 @@ def test_the_command_names_and_counts_what_it_skips(sounds, tmp_path):
         assert done.exit_code == 2 and "cannot be made" in done.stderr
     done = CliRunner().invoke(app, ["data", "pack", str(sounds), str(tmp_path / "pack"), "--features", "rgb"])
     assert done.exit_code == 2 and "There is no folder rgb: make the features" in done.stderr
+
+
+def test_why_nothing_could_be_packed_is_told(sounds, tmp_path):
+    (tmp_path / "features").mkdir()
+    with pytest.raises(UsageError, match=r"could be read \(0\.wav: it has no features .*0\.npz"):
+        pack(sounds, tmp_path / "out", [str(tmp_path / "features")])
