@@ -23,6 +23,7 @@ from __future__ import annotations
 import argparse
 import csv
 import math
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +34,7 @@ import torch
 from common import print_table
 from torch import Tensor
 
+from specvq_codec.bitstream import SpecVQError
 from specvq_codec.classifiers import Classifier, load_classifier
 from specvq_codec.codec import Codec
 from specvq_codec.codes import Codes
@@ -306,4 +308,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except SpecVQError as error:
+        sys.exit(str(error))

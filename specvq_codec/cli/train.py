@@ -1,11 +1,13 @@
 """train."""
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from .places import folder_for
+from .report import say
 
 if TYPE_CHECKING:
     import torch
@@ -27,6 +29,7 @@ def classifier(config: Config, data: Data, out: Out, device: Device = "auto") ->
     loaded = load_config(ClassifierConfig, config)
     with folder_for(out):
         train_classifier(loaded, data, out, _device(device))
+    _tell(out, loaded.loop.steps)
 
 
 @app.command()
@@ -36,7 +39,8 @@ def codebook(
     out: Out,
     device: Device = "auto",
     start: Annotated[
-        Path | None, typer.Option(help="Folder of a bundle or run whose codebook goes on learning.")
+        Path | None,
+        typer.Option(help="A bundle, by folder or name, or the folder of a run, whose codebook goes on learning."),
     ] = None,
     classifier: Annotated[
         Path | None, typer.Option(help="File from specvq train classifier, through which a perceptual loss looks.")
@@ -49,6 +53,7 @@ def codebook(
     loaded = load_config(CodebookConfig, config)
     with folder_for(out):
         train_codebook(loaded, data, out, _device(device), start, classifier)
+    _tell(out, loaded.loop.steps)
 
 
 @app.command()
@@ -59,7 +64,8 @@ def sampler(
     device: Device = "auto",
     weights: Annotated[str | None, typer.Option(help="Bundle whose tokens they are; the default one.")] = None,
     start: Annotated[
-        Path | None, typer.Option(help="Folder of a bundle or run whose sampler goes on learning.")
+        Path | None,
+        typer.Option(help="A bundle, by folder or name, or the folder of a run, whose sampler goes on learning."),
     ] = None,
 ) -> None:
     """Train the sampler, which continues and invents sounds."""
@@ -69,6 +75,7 @@ def sampler(
     loaded = load_config(SamplerConfig, config)
     with folder_for(out):
         train_sampler(loaded, data, out, _device(device), weights, start)
+    _tell(out, loaded.loop.steps)
 
 
 @app.command()
@@ -86,6 +93,7 @@ def prior(
     loaded = load_config(PriorTraining, config)
     with folder_for(out):
         train_prior(loaded, data, out, _device(device), weights)
+    _tell(out, loaded.loop.steps)
 
 
 @app.command()
@@ -99,7 +107,8 @@ def vocoder(
         typer.Option(help="Bundle whose decoded spectrograms it learns from, too; the default one if there are to be."),
     ] = None,
     start: Annotated[
-        Path | None, typer.Option(help="Folder of a bundle or run whose vocoder goes on learning.")
+        Path | None,
+        typer.Option(help="A bundle, by folder or name, or the folder of a run, whose vocoder goes on learning."),
     ] = None,
 ) -> None:
     """Train the vocoder."""
@@ -109,6 +118,13 @@ def vocoder(
     loaded = load_config(VocoderConfig, config)
     with folder_for(out):
         train_vocoder(loaded, data, out, _device(device), codec, start)
+    _tell(out, loaded.loop.steps)
+
+
+def _tell(run: Path, steps: int) -> None:
+    """Say that a run is finished, now or since it was before."""
+    if os.environ.get("RANK", "0") == "0":  # torchrun's number of the process
+        say(f"{run}: all {steps} steps are done (docs/training.md tells what can be made of it)")
 
 
 def _device(name: str) -> "torch.device":

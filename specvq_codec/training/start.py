@@ -7,8 +7,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from ..bitstream.errors import UsageError
-from ..weights import locate
+from ..bitstream.errors import UsageError, WeightsError
+from ..weights import Bundle, locate
 from .checkpoints import read_checkpoint
 
 
@@ -17,7 +17,7 @@ def load_start(network: nn.Module, start: Path, part: str, prefix: str = "") -> 
 
     Args:
         network: of the same shape.
-        start: folder of a bundle, or of a run with last.pt (its averaged weights, if there are any).
+        start: folder or name of a bundle, or folder of a run with last.pt (its averaged weights, if there are any).
         part: of the bundle: "codebook", "vocoder" or "sampler".
         prefix: of the network's names in the run's checkpoint.
 
@@ -29,11 +29,20 @@ def load_start(network: nn.Module, start: Path, part: str, prefix: str = "") -> 
         saved = read_checkpoint(start / "last.pt")
         state = {**saved["module"], **saved.get("ema", {}).get("values", {})}
         state = {key.removeprefix(prefix): tensor for key, tensor in state.items() if key.startswith(prefix)}
-    elif (start / "config.json").exists():
-        state = {key: torch.from_numpy(tensor) for key, tensor in locate(str(start)).tensors(part).items()}
     else:
-        raise UsageError(f"{start} is neither a weight bundle nor a training run: give the folder of one.")
+        state = {key: torch.from_numpy(tensor) for key, tensor in _bundle(start).tensors(part).items()}
     try:
         network.load_state_dict(state)
     except RuntimeError as error:
         raise UsageError(f"The networks in {start} are of another configuration than the one to train.") from error
+
+
+def _bundle(start: Path) -> Bundle:
+    try:
+        return locate(str(start))
+    except WeightsError as error:
+        if (start / "config.json").exists():  # it is one, and damaged
+            raise
+        raise UsageError(
+            f"{start} is neither a weight bundle nor a training run: give the folder of one, or a bundle's name."
+        ) from error

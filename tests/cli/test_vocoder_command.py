@@ -40,8 +40,17 @@ def test_train_vocoder(specvq, tiny_bundle):
     Path("tiny.toml").write_text(CONFIG)
     args = ("train", "vocoder", "tiny.toml", "--data", "pack", "--out", "run", "--device", "cpu")
     done = specvq(*args, "--start", tiny_bundle.path)
-    assert "valid_decoded_stft" in done.err
+    assert "valid_decoded_stft" in done.err and done.err.endswith(
+        "run: all 1 steps are done (docs/training.md tells what can be made of it)\n"
+    )
+    again = specvq(*args)
+    assert again.err.splitlines()[-1] == done.err.splitlines()[-1]
     begun, ended = load_generator(MELGAN, tiny_bundle.path), load_generator(MELGAN, Path("run"))
     for key, tensor in begun.state_dict().items():
         assert torch.allclose(tensor, ended.state_dict()[key], atol=1e-6)
-    assert "neither a weight bundle nor" in specvq(*args[:5], "--out", "other", "--start", "pack", code=2).err
+    specvq(*args[:5], "--out", "named", "--start", "tiny", "--device", "cpu")  # the default bundle, by its name
+    named = load_generator(MELGAN, Path("named")).state_dict()
+    assert all(torch.equal(tensor, named[key]) for key, tensor in ended.state_dict().items())
+    for nothing in ("pack", "nothing"):
+        failed = specvq(*args[:5], "--out", "other", "--start", nothing, code=2)
+        assert f"{nothing} is neither a weight bundle nor a training run" in failed.err
