@@ -13,6 +13,9 @@ def pick_device(name: str) -> torch.device:
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:
         device = torch.device(name)
+    except RuntimeError as error:  # which lists all that torch can be built for
+        raise UsageError(f"There is no device {name!r}: use auto, cpu, cuda or mps.") from error
+    try:
         torch.zeros(1, device=device).item()
     except (RuntimeError, AssertionError, NotImplementedError, ImportError) as error:
         reason = str(error).strip().partition("\n")[0].rstrip(".")

@@ -20,7 +20,7 @@ def test_bundles_are_found_by_folder_and_name(tiny_bundle, monkeypatch):
     [
         ({"source": "absent"}, WeightsError, "There is no weight bundle absent"),
         ({"vocoder": "wavenet"}, UsageError, "There is no vocoder 'wavenet'"),
-        ({"device": "abacus"}, UsageError, "'abacus' cannot be used here .*: use --device cpu"),
+        ({"device": "abacus"}, UsageError, "There is no device 'abacus': use auto, cpu"),
         ({"device": "meta"}, UsageError, "'meta' cannot be used here"),
         ({"device": "cuda:77"}, UsageError, "'cuda:77' cannot be used here"),
     ],

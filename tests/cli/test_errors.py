@@ -31,7 +31,7 @@ DECODE = ["decode", "in.svq", "out.wav"]
     [
         # arguments
         ([*ENCODE, "--entropy", "zip"], 2, "no entropy coding 'zip': use one of auto, fixed, static"),
-        ([*ENCODE, "--device", "abacus"], 2, "device 'abacus' cannot be used here"),
+        ([*ENCODE, "--device", "abacus"], 2, "There is no device 'abacus': use auto, cpu, cuda or mps"),
         ([*ENCODE, "--device", "cuda:99"], 2, "device 'cuda:99' cannot be used here"),
         ([*DECODE, "--vocoder", "wavenet"], 2, "no vocoder 'wavenet': use one of auto, melgan, griffin-lim"),
         *(

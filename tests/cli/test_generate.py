@@ -77,7 +77,7 @@ def test_bad_input(place, tiny_bundle):
     assert "This sampler knows no classes" in place("generate", "out.wav", "--class", "dog", code=2).err
     for seconds in ("0", "-1", "nan", "inf"):
         told = place("generate", "out.wav", f"--seconds={seconds}", code=2).err
-        assert "--seconds must be above 0" in told
+        assert "--seconds must be a number above 0" in told
     assert "and 1e+308 s is not" in place("generate", "out.wav", "--seconds", "1e308", code=2).err
     told = place("generate", "out.wav", "--video-weights", "absent.pth", code=2).err
     assert "--video-weights is for the features of a video" in told
