@@ -11,6 +11,8 @@ import shutil
 import sys
 import tempfile
 import warnings
+import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack
 from os import PathLike, fspath
@@ -25,6 +27,11 @@ import soundfile
 from .bitstream.errors import AudioError
 from .resampling import SAMPLE_RATE, Samples, blocks_of, resampled, resampled_length
 from .sound_writer import SoundWriter
+
+try:
+    from lzma import LZMAError
+except ImportError:  # this Python was built without it, and reads no such files
+    LZMAError = EOFError  # type: ignore[misc, assignment]
 
 __all__ = [
     "MAX_CHANNELS",
@@ -76,7 +83,7 @@ class SoundStream:
         sample_rate: Samples per second, 8000 to 192000.
         channels: Channels of the source, 1 to 8.
         expected_samples: The length that the source announces, for progress bars; None when it does not know it.
-        is_estimate: Whether that is an estimate, as it is for MP3 files without a table of contents.
+        is_estimate: Whether that may be an estimate, as for any MP3 file.
         num_samples: Samples per channel handed out so far: the sound's length once the stream has been read.
     """
 
@@ -143,8 +150,8 @@ def open_sound(source: str | PathLike[str] | IO[bytes]) -> SoundStream:
 
     Args:
         source: A path, "-" for the standard input, or a binary file object (which the caller closes), of which
-            everything is read. What is no plain file, such as a pipe or an object in memory, is first copied to a
-            temporary file on disk.
+            everything is read, by one stream at a time. What is no plain file, such as a pipe or an object in memory,
+            is first copied to a temporary file on disk.
 
     Returns:
         The stream of the whole sound, at its own rate.
@@ -158,7 +165,8 @@ def open_sound(source: str | PathLike[str] | IO[bytes]) -> SoundStream:
         file, name = _binary_file(source, resources)
         if not _is_plain(file):
             file = _spooled(file, name, resources)
-        sound, descriptor = _sound_file(file, name, resources)
+        borrowed = not isinstance(source, str | PathLike)
+        sound, descriptor = _sound_file(file, name, borrowed, resources)
         _check_announced_length(sound, name)
         expected = sound.frames if sound.frames < _UNKNOWN_FRAMES else None
         blocks = _file_blocks(sound, descriptor, name, expected)
@@ -226,25 +234,26 @@ class _ForwardSoundFile(soundfile.SoundFile):  # type: ignore[misc]
         return False
 
 
-def _sound_file(file: IO[bytes], name: str, resources: ExitStack) -> tuple[soundfile.SoundFile, int]:
+def _sound_file(file: IO[bytes], name: str, borrowed: bool, resources: ExitStack) -> tuple[soundfile.SoundFile, int]:
     """A reader of a plain file from its beginning, and a descriptor that tells how far it is.
 
     It reads by a descriptor of its own. Given the object, libsndfile would call back into Python, where an exception is
     lost and counts as the end of the file: one from a signal would leave a sound that is cut short, and nobody would
-    know.
+    know. A file that is borrowed is left where it was.
     """
     try:
         if file.writable():
             file.flush()
-        if _BY_DESCRIPTOR:
-            descriptor = os.dup(file.fileno())
-            resources.callback(os.close, descriptor)
-            # The caller's object shares the place, and expects to find it where it was.
+        if not _BY_DESCRIPTOR:
+            file.seek(0)
+            return resources.enter_context(_ForwardSoundFile(file)), file.fileno()
+        descriptor = resources.enter_context(open(os.dup(file.fileno()), "rb", buffering=0)).fileno()
+        if borrowed:  # both share one place
             resources.callback(os.lseek, descriptor, os.lseek(descriptor, 0, os.SEEK_CUR), os.SEEK_SET)
-            os.lseek(descriptor, 0, os.SEEK_SET)
-            return resources.enter_context(_ForwardSoundFile(descriptor, closefd=False)), descriptor
-        file.seek(0)
-        return resources.enter_context(_ForwardSoundFile(file)), file.fileno()
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        return resources.enter_context(_ForwardSoundFile(descriptor, closefd=False)), descriptor
+    except OSError as error:
+        raise AudioError(f"{name} cannot be read ({_reason(error)}): check it, and what else is open.") from error
     except (soundfile.SoundFileError, TypeError) as error:  # TypeError: a name that ends in .raw, given the object
         raise AudioError(
             f"{name} is not a sound file that can be read ({_reason(error)}): convert it to WAV or FLAC first."
@@ -339,7 +348,7 @@ def _spooled(source: IO[bytes], name: str, resources: ExitStack) -> IO[bytes]:
         if source.seekable():
             source.seek(0)
         shutil.copyfileobj(source, spool, 1 << 20)
-    except Exception as error:  # whatever those that unpack raise, or the system
+    except (OSError, EOFError, zlib.error, zipfile.BadZipFile, LZMAError) as error:  # the last ones of damaged archives
         raise AudioError(
             f"{name} could not be copied to a temporary file ({_reason(error)}): see whether it can be read, and free "
             f"some space in {tempfile.gettempdir()}."

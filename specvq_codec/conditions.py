@@ -118,7 +118,9 @@ def seen_places(length: int, size: int) -> npt.NDArray[np.int64]:
 
 
 def class_number(name: str | int, labels: Sequence[str]) -> int:
-    """The number of a class, which may be given as its label, in letters of either case, or as the number.
+    """The number of a class, which may be given as its label or as the number.
+
+    Case does not matter, and spaces, hyphens and underscores are the same, unless that makes labels equal.
 
     Raises:
         UsageError: there is no such class; the message names those with similar labels.
@@ -129,7 +131,7 @@ def class_number(name: str | int, labels: Sequence[str]) -> int:
     if name.isascii() and name.isdigit() and len(name) < 9 and int(name) < len(labels):
         return int(name)
     lower = {label.lower(): label for label in labels}
-    alike = [label for label in labels if _letters(label) == _letters(name)]
+    alike = [label for label in labels if _plain(label) == _plain(name) != ""]
     if len(alike) == 1:
         return labels.index(alike[0])
     near = [lower[found] for found in difflib.get_close_matches(name.lower(), lower, _NEAR)]
@@ -138,9 +140,8 @@ def class_number(name: str | int, labels: Sequence[str]) -> int:
     raise UsageError(f"There is no class {name!r}: {hint} specvq weights show tells all.")
 
 
-def _letters(label: str) -> str:
-    """What makes labels different from one another."""
-    return re.sub(r"[\W_]+", " ", label).strip().casefold()
+def _plain(label: str) -> str:
+    return re.sub(r"[\s_-]+", " ", label).strip().casefold()
 
 
 def condition_for(

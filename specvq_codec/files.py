@@ -137,12 +137,14 @@ def write_file(path: str | PathLike[str], data: bytes, force: bool = False) -> N
             raise _not_written(path, error) from error
 
 
-def files_below(folder: Path, suffixes: Collection[str], left_out: Callable[[str, str], object]) -> Iterator[Path]:
-    """All files below a folder whose suffix is one of these, in lower case; links to folders are not followed.
+def files_below(
+    folder: Path, suffixes: Collection[str] | None, left_out: Callable[[str, str], object]
+) -> Iterator[Path]:
+    """All files below a folder whose suffix is one of some; links to folders are not followed.
 
     Args:
         folder: to look in.
-        suffixes: such as ".wav".
+        suffixes: such as ".wav", in lower case; None for all.
         left_out: told the path of what is left out, a folder or a file, and why.
     """
 
@@ -154,7 +156,7 @@ def files_below(folder: Path, suffixes: Collection[str], left_out: Callable[[str
             if os.path.islink(os.path.join(place, name)):
                 left_out(os.path.join(place, name), "it is a link to a folder")
         for path in (Path(place, name) for name in names):
-            if path.suffix.lower() in suffixes:
+            if suffixes is None or path.suffix.lower() in suffixes:
                 try:
                     if S_ISREG(os.stat(path).st_mode):
                         yield path

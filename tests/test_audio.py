@@ -1,5 +1,6 @@
 """Sound in: every format, rate, shape and kind of damage has a defined outcome, and memory is bounded."""
 
+import gc
 import gzip
 import io
 import lzma
@@ -401,6 +402,29 @@ def test_file_objects_that_cannot_be_read(tmp_path):
         open_sound(file)
     with pytest.raises(AudioError, match="closed file"):
         open_sound(file)
+
+
+def test_streams_that_are_never_read_leave_nothing_open(tmp_path):
+    (tmp_path / "a.wav").write_bytes(wav_bytes(tone(100, 44100)))
+    open_now = len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0
+    for _ in range(5):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)
+            stream = open_sound(tmp_path / "a.wav")
+            del stream
+            gc.collect()
+    assert (len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0) == open_now
+
+
+def test_too_many_open_files_are_told(tmp_path, monkeypatch):
+    (tmp_path / "a.wav").write_bytes(wav_bytes(tone(100, 44100)))
+
+    def none_left(_):
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr("os.dup", none_left)
+    with pytest.raises(AudioError, match="cannot be read \\(too many open files\\)"):
+        open_sound(tmp_path / "a.wav")
 
 
 def test_without_room_for_temporary_files(monkeypatch):

@@ -190,6 +190,14 @@ def test_classes_by_their_letters(name):
     assert class_number(name, ["rain", "speech_male"]) == 1
 
 
+@pytest.mark.parametrize(
+    ("name", "labels"), [("C#", ["C++", "rain"]), ("C", ["C++", "rain"]), ("", ["_", "rain"]), ("-", ["_"])]
+)
+def test_what_is_only_like_a_class_is_none(name, labels):
+    with pytest.raises(UsageError, match="There is no class"):
+        class_number(name, labels)
+
+
 def test_letters_that_two_classes_have_choose_neither():
     labels = ["a b", "a_b", "A"]
     assert [class_number(label, labels) for label in labels] == [0, 1, 2]

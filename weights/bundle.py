@@ -353,7 +353,8 @@ def add_features(bundle: Bundle, tensors: Tensors) -> Bundle:
     """
     from safetensors.numpy import save
 
-    return _replaced(bundle.path, {"features.safetensors": save(tensors)}, [])
+    files = {"features.safetensors": save(tensors), CONFIG: (bundle.path / CONFIG).read_bytes()}
+    return _replaced(bundle.path, files, [])
 
 
 def _replaced(folder: Path, files: dict[str, bytes], absent: Sequence[str]) -> Bundle:
@@ -369,48 +370,47 @@ def _replaced(folder: Path, files: dict[str, bytes], absent: Sequence[str]) -> B
 def _replace_files(folder: Path, files: dict[str, bytes], absent: Sequence[str]) -> None:
     """Write all files beside those that are there, and only then put them in their places, the description last.
 
-    What was there is kept as .NAME.old until the description is in its place, and is put back if anything fails. Only
-    where the process is killed in between does it stay so: the description is the old one, and whatever lacks or does
-    not fit it lies beside it as .NAME.old. What is missing then is put back when the folder is next written to.
+    What was there is kept as .NAME.old until the new description is in its place, and is put back if anything fails
+    before. Where the process is killed, the next writing does that.
+
+    Args:
+        folder: of the bundle.
+        files: by their names; the description is among them.
+        absent: names of files that are to go.
     """
     names = [name for name in (*files, *absent) if name != CONFIG]
     new, kept = ({name: folder / f".{name}.{end}" for name in (*names, CONFIG)} for end in ("part", "old"))
-    _put_back(folder)
+    _settle(folder)
     for name in new:
         if (folder / name).is_dir():
             raise IsADirectoryError(errno.EISDIR, "a folder is in the way", str(folder / name))
-    there = [name for name in names if os.path.lexists(folder / name)]
-    begun: list[str] = []
+    there = {name for name in names if os.path.lexists(folder / name)}
     try:
         for name, content in files.items():
             new[name].write_bytes(content)
         for name in names:
-            begun.append(name)  # first, since a signal can come after a rename and before the next line
             if name in there:
                 os.replace(folder / name, kept[name])
             if name in files:
                 os.replace(new[name], folder / name)
-        if CONFIG in files:
-            os.replace(new[CONFIG], folder / CONFIG)
+        os.replace(new[CONFIG], folder / CONFIG)
     except BaseException:
-        for name in begun:
-            if os.path.lexists(kept[name]):
-                os.replace(kept[name], folder / name)
-            elif name not in there:
-                (folder / name).unlink(missing_ok=True)
+        if os.path.lexists(new[CONFIG]):  # else all is done, and a signal came a moment later
+            for name in set(files) - there - {CONFIG}:
+                if not os.path.lexists(new[name]):  # it was put in its place, where nothing was
+                    (folder / name).unlink(missing_ok=True)
         raise
     finally:
-        for temporary in new.values():
-            temporary.unlink(missing_ok=True)
-    for name in there:
-        kept[name].unlink()
+        _settle(folder)
 
 
-def _put_back(folder: Path) -> None:
-    """What a process that was killed has left: parts that are missing come back, others are removed."""
+def _settle(folder: Path) -> None:
+    """Finish or undo what was begun: while the new description waits, what was there is put back, and else it goes."""
+    waiting = os.path.lexists(folder / f".{CONFIG}.part")
     for old in folder.glob(".*.safetensors.old"):
-        part = folder / old.name.removeprefix(".").removesuffix(".old")
-        if os.path.lexists(part):
-            old.unlink()
+        if waiting:
+            os.replace(old, folder / old.name.removeprefix(".").removesuffix(".old"))
         else:
-            os.replace(old, part)
+            old.unlink()
+    for part in (*folder.glob(".*.safetensors.part"), folder / f".{CONFIG}.part"):  # the description's last of all
+        part.unlink(missing_ok=True)

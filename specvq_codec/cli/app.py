@@ -129,10 +129,17 @@ def main() -> None:
         say(f"specvq: {reason_of(error)}.")
         sys.exit(3)
     finally:
-        try:
-            sys.stdout.flush()
-        except OSError as error:  # Python would flush again at its end, and complain
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            if not isinstance(error, BrokenPipeError):
-                say(f"specvq: The standard output could not be written ({reason_of(error)}).")
-                sys.exit(3)
+        _flush()
+
+
+def _flush() -> None:
+    """Write what waits for the standard output; where that fails, it is the failure, unless there was one before."""
+    try:
+        sys.stdout.flush()
+    except OSError as error:  # Python would flush again at its end, and complain
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        leaving = error.__context__
+        ended_well = leaving is None or (isinstance(leaving, SystemExit) and not leaving.code)
+        if ended_well and not isinstance(error, BrokenPipeError):
+            say(f"specvq: The standard output could not be written ({reason_of(error)}).")
+            sys.exit(3)

@@ -78,7 +78,7 @@ def encode(
             load()  # wrong weights are one error, not one for each file
         work = partial(_encode_one, load, entropy, target_bps, force, progress)
         done, failed = _run_all(jobs, progress, work, force) if folder else ([work(jobs[0])], [])
-    _conclude(done, failed, folder, as_json)
+    _conclude(done, failed, folder, force, as_json)
 
 
 def decode(
@@ -109,7 +109,7 @@ def decode(
         decoder = _Decoder(weights, device, vocoder, lenient, conceal, rate, force, progress)
         work = decoder.decode
         done, failed = _run_all(jobs, progress, work, force) if folder else ([work(jobs[0])], [])
-    _conclude(done, failed, folder, as_json)
+    _conclude(done, failed, folder, force, as_json)
 
 
 def info(
@@ -325,7 +325,7 @@ def _run_all(
     return done, failed
 
 
-def _conclude(done: list[Result], failed: list[Failure], folder: bool, as_json: bool) -> None:
+def _conclude(done: list[Result], failed: list[Failure], folder: bool, force: bool, as_json: bool) -> None:
     if as_json:
         errors = [{"input": str(job.source), "error": str(error)} for job, error in failed]
         print_json({"files": done, "failed": errors} if folder else done[0])
@@ -339,8 +339,7 @@ def _conclude(done: list[Result], failed: list[Failure], folder: bool, as_json: 
             )
     if failed:
         rest = "; the others are written" if done else ""
-        hint = (
-            ". --skip-existing leaves out what is there" if any(os.path.isfile(job.target) for job, _ in failed) else ""
-        )
+        there = any(os.path.isfile(job.target) for job, error in failed if isinstance(error, UsageError))
+        hint = ". --skip-existing leaves out what is there" if there and not force else ""
         say(f"specvq: {len(failed)} of {len(done) + len(failed)} files could not be done{rest}{hint}.")
         raise typer.Exit(max(error.exit_code for _, error in failed))

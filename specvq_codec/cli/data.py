@@ -47,6 +47,8 @@ def pack(
         say(f"{out}: {what}; {len(packed.skipped)} skipped")
     else:
         say(f"{out}: {what}; packed already, and left as it is (-f packs it again, and removes its tokens)")
+        if any(out.glob("packing.*")):
+            say(f"{out}: what an interrupted packing with -f has done is there, too; -f goes on with it")
 
 
 @app.command()

@@ -145,10 +145,12 @@ def reconstruction(
             for section in sections:
                 _print_section(section, columns_of(sections))
     finally:
-        if csv is not None:
-            write_text(csv, as_csv(sections), force)
-        if html is not None:
-            write_text(html, report(about, sections, exhibits.shown, left_out), force)
+        try:
+            if csv is not None:
+                write_text(csv, as_csv(sections), force)
+        finally:
+            if html is not None:
+                write_text(html, report(about, sections, exhibits.shown, left_out), force)
 
 
 def loaded_classifier(path: Path | None) -> "Classifier":

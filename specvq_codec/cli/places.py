@@ -65,16 +65,16 @@ def make_folder(folder: Path) -> None:
 
 @contextmanager
 def folder_for(folder: Path) -> Iterator[None]:
-    """A folder for what is written in the block; one that is new, and that nothing came into, is removed again.
+    """A folder for what is written in the block; those that are new, and that nothing came into, are removed again.
 
     Raises:
         UsageError: it cannot be made.
     """
-    new = not folder.exists()
+    new = [place for place in (folder, *folder.parents) if not place.exists()]  # the innermost first
     make_folder(folder)
     try:
         yield
     finally:
-        if new:
-            with suppress(OSError):  # something is in it
-                folder.rmdir()
+        with suppress(OSError):  # something is in it
+            for place in new:
+                place.rmdir()

@@ -79,7 +79,9 @@ def continue_sound(
     """Continue a sound."""
     targets = _targets(target, prime, variants, force, as_json)
     if not 0 < seconds < float("inf"):
-        raise UsageError(f"--seconds must be a number above 0, not {seconds:g}: it tells how much longer the sound is to be.")
+        raise UsageError(
+            f"--seconds must be a number above 0, not {seconds:g}: it tells how much longer the sound is to be."
+        )
     if prime_seconds is not None and not prime_seconds > 0:
         raise UsageError(f"--prime-seconds must be above 0, not {prime_seconds:g}.")
     with progress_bar() as progress, ExitStack() as stack:

@@ -124,7 +124,7 @@ def vocoder(
 def _tell(run: Path, steps: int) -> None:
     """Say that a run is finished, now or since it was before."""
     if os.environ.get("RANK", "0") == "0":  # torchrun's number of the process
-        say(f"{run}: all {steps} steps are done (docs/training.md tells what can be made of it)")
+        say(f"{run}: done up to step {steps} (docs/training.md tells what can be made of it)")
 
 
 def _device(name: str) -> "torch.device":

@@ -64,7 +64,7 @@ class SoundFolder:
         self.left_out: list[LeftOut] = []
         if not folder.is_dir():
             raise UsageError(f"There is no folder {folder}: give one of sound files, or a pack from specvq data pack.")
-        found = files_below(folder, SOUND_SUFFIXES, lambda path, reason: self.left_out.append(LeftOut(path, reason)))
+        found = files_below(folder, SOUND_SUFFIXES, self._leave_out)
         paths = sorted(path.relative_to(folder) for path in found)
         beside = OTHER if any(len(path.parts) > 1 for path in paths) else NONE
         for path in paths:
@@ -82,6 +82,9 @@ class SoundFolder:
                 f"There is no sound below {folder} that can be read{reasons}: give a folder of sound files, or packed "
                 "sound, from specvq data pack."
             )
+
+    def _leave_out(self, path: str, reason: str) -> None:
+        self.left_out.append(LeftOut(Path(path).relative_to(self.folder).as_posix(), reason))
 
     def waveform(self, clip: Clip) -> Tensor:
         """The first samples of a file; see `Recordings`."""

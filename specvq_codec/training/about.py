@@ -50,7 +50,7 @@ def note_about(path: Path, about: dict[str, Any]) -> None:
     if (run / "last.pt").exists():
         if not path.exists():
             return
-        noted = parse_about(path, path.stem, dict)
+        noted = parse_about(path, path.stem, _noted)
         if other := [name for name, value in json.loads(text).items() if noted.get(name) != value]:
             raise UsageError(
                 f"{run} was trained with other {' and '.join(other)}: go on with the same, or name another folder "
@@ -69,3 +69,9 @@ def parse_about(path: Path, stage: str, parse: Callable[[dict[str, Any]], About]
         raise UsageError(f"{path.parent} is not the run of a {stage}: train one, with specvq train {stage}.") from error
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UsageError(f"{path} is damaged: train the {stage} again.") from error
+
+
+def _noted(found: Any) -> dict[str, Any]:
+    if not isinstance(found, dict):
+        raise ValueError("it is no note")
+    return found

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
-from math import inf
 from pathlib import Path
 from typing import Literal
 
@@ -21,7 +20,7 @@ from ..spectrogram import N_MELS
 from .about import note_about
 from .checkpoints import load_checkpoint, read_checkpoint
 from .data import MelPack, Pack
-from .loop import LoopConfig, require_batch, train
+from .loop import LoopConfig, require_batch, require_from_zero, train
 from .monitor import Samples
 
 ABOUT = "classifier.json"  # in a run: what its checkpoint is of
@@ -48,9 +47,7 @@ class ClassifierConfig:
         require_batch(self.batch_size)
         if self.frames < self.model.min_frames:
             raise ValueError(f"this network takes {self.model.min_frames} frames or more, and frames is {self.frames}")
-        for name in ("balance", "mixup", "gain"):
-            if not 0 <= getattr(self, name) < inf:
-                raise ValueError(f"{name} must not be negative, as {getattr(self, name)} is")
+        require_from_zero(self, "balance", "mixup", "gain")
         if not (0 <= self.masked_bands <= N_MELS and 0 <= self.masked_frames <= self.frames):
             raise ValueError(f"masked_bands must be in [0, {N_MELS}], and masked_frames in [0, {self.frames}]")
 
@@ -106,7 +103,7 @@ class ClassifierTask:
         self.about = {
             "labels": self.labels,
             "settings": {"kind": model.kind, **asdict(model)},
-            "recordings": train_pack.digest(),
+            "recordings": train_pack.digest(labelled=True),
         }
         self.module = ClassifierModule(model, means, stds, weights).to(device)
         self.module.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # absent in its stubs

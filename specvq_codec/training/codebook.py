@@ -8,7 +8,6 @@ et al. 2017, appendix A), or learns by gradient as the reference's does.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from math import inf
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +25,7 @@ from ..spectrogram import N_MELS
 from .about import note_about
 from .data import MelPack, Pack
 from .distributed import share_first, sum_over_processes
-from .loop import LoopConfig, require_batch, train
+from .loop import LoopConfig, require_batch, require_from_zero, train
 from .losses import gradient_energy
 from .monitor import Samples
 from .objective import ObjectiveConfig, generator_loss, judge_loss
@@ -55,8 +54,7 @@ class CodebookConfig:
         require_batch(self.batch_size)
         if self.frames < COLUMN_FRAMES or self.frames % COLUMN_FRAMES:
             raise ValueError(f"frames must be a multiple of {COLUMN_FRAMES}, not {self.frames}")
-        if not 0 <= self.commitment < inf:
-            raise ValueError(f"commitment must not be negative, as {self.commitment} is")
+        require_from_zero(self, "commitment")
         if not 0 <= self.decay < 1:
             raise ValueError(f"decay must be from 0 to below 1, not {self.decay}")
         if not 0 < self.dead_below < 1:  # what is never used has no average

@@ -143,9 +143,12 @@ class Pack:
         self.windows = Windows(store.to(self.device), starts, lengths)
         self._starts = dict(zip(self.clips, starts, strict=True))
 
-    def digest(self) -> str:
-        """What tells this pack from those of other recordings: of all splits' paths, and where they lie."""
-        parts = [[clip.path, clip.split, clip.start, clip.length] for clip in self._places]
+    def digest(self, labelled: bool = False) -> str:
+        """What tells this pack from those of other recordings: of all splits' paths, and where they lie.
+
+        `labelled`: also from those with other labels.
+        """
+        parts = [[clip.path, clip.split, clip.start, clip.length, clip.label * labelled] for clip in self._places]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
     def num_samples(self, clip: Clip) -> int:

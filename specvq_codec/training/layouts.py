@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Literal, TextIO
 
 from ..bitstream.errors import UsageError
+from ..files import files_below, reason_of
 
 SPLITS = ("train", "valid", "test")
 MELS = "melspec_10s_22050hz"  # the folders of spectrograms
@@ -65,10 +66,13 @@ def listing_of(folder: Path, out: Path | None = None) -> Listing:
             return _vggsound(base)
         if any(base.glob(f"*/{MELS}")):
             return _vas(base)
-    inside = out.resolve() if out is not None else None
-    files = (path for path in folder.rglob("*") if path.is_file() and inside not in path.resolve().parents)
+    inside, left_out = out.resolve() if out is not None else None, list[str]()
+    found = files_below(
+        folder, None, lambda path, reason: left_out.append(f"{os.path.relpath(path, folder)}: {reason}")
+    )
+    files = (path for path in found if inside not in path.resolve().parents)
     names = sorted(path.relative_to(folder).as_posix() for path in files)
-    return Listing("sound", folder, [Entry(name, split_by_name(name)) for name in names])
+    return Listing("sound", folder, [Entry(name, split_by_name(name)) for name in names], left_out)
 
 
 def split_by_name(name: str) -> str:
@@ -83,7 +87,11 @@ def _opened(path: Path) -> Iterator[TextIO]:
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             yield file
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except OSError as error:
+        raise UsageError(
+            f"{path} cannot be read ({reason_of(error)}): it has to be a file, and open to you."
+        ) from error
+    except (UnicodeDecodeError, csv.Error) as error:
         kind = "CSV file" if path.suffix == ".csv" else "list"
         raise UsageError(f"{path} is no {kind} in UTF-8 ({error}): save it as one.") from error
 

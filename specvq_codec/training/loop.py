@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -43,16 +44,22 @@ class LoopConfig:
         for name in ("steps", "log_every", "save_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
-        for name in ("learning_rate", "grad_clip"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} must be above 0, not {getattr(self, name)}")
-        for name in ("warmup", "weight_decay", "seed"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"{name} must not be negative, as {getattr(self, name)} is")
+        if not 0 < self.learning_rate < inf:
+            raise ValueError(f"learning_rate must be a number above 0, not {self.learning_rate}")
+        if not self.grad_clip > 0:
+            raise ValueError(f"grad_clip must be above 0, or inf, not {self.grad_clip}")
+        require_from_zero(self, "warmup", "weight_decay", "seed")
         if not all(0 <= decay < 1 for decay in (*self.betas, self.ema)):
             raise ValueError(f"betas and ema must be from 0 to below 1, not {self.betas} and {self.ema}")
         if self.seed >= 2**32:  # every step makes larger ones of it, which have 64 bits
             raise ValueError(f"seed must be below 2 ** 32, not {self.seed}")
+
+
+def require_from_zero(settings: object, *names: str) -> None:
+    """Raise ValueError unless these settings are finite numbers from 0 up."""
+    for name in names:
+        if not 0 <= getattr(settings, name) < inf:
+            raise ValueError(f"{name} must be a number from 0 up, not {getattr(settings, name)}")
 
 
 def require_batch(size: int) -> None:

@@ -7,7 +7,6 @@ reconstruction loss; from some step on, a patch discriminator's judgement is add
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import inf
 from typing import Literal
 
 import torch
@@ -15,6 +14,7 @@ from torch import Tensor
 
 from ..models.discriminators import PatchDiscriminator
 from .adversarial import adaptive_weight, frozen, hinge_discriminator, hinge_generator, logistic_discriminator
+from .loop import require_from_zero
 from .perceptual import LPAPS
 
 
@@ -32,9 +32,7 @@ class ObjectiveConfig:
     judge_loss: Literal["hinge", "logistic"] = "hinge"
 
     def __post_init__(self) -> None:
-        for name in ("perceptual", "adversarial"):
-            if not 0 <= getattr(self, name) < inf:
-                raise ValueError(f"{name} must not be negative, as {getattr(self, name)} is")
+        require_from_zero(self, "perceptual", "adversarial")
         if not 0 <= self.adaptive[0] <= self.adaptive[1]:
             raise ValueError(f"adaptive must be two numbers from 0 up, the smaller one first, not {self.adaptive}")
 

@@ -84,7 +84,7 @@ def pack(folder: Path, out: Path, features: Sequence[str] = (), track: Track = i
     if (out / "index.json").exists() and not force:
         if _packed_before(out / "index.json") != fingerprint:
             raise UsageError(
-                f"{out} is a pack already, of other recordings or made otherwise: name another folder, or use -f "
+                f"{out} is a pack already, of other or changed recordings: name another folder, or use -f "
                 "(force=True) to replace it in the end and to remove its tokens."
             )
         clips = Pack(out, None).clips
@@ -128,9 +128,19 @@ def _seconds(listing: Listing, clips: Sequence[Clip]) -> float:
 
 
 def _fingerprint(listing: Listing, features: Sequence[str]) -> str:
-    """Of everything that decides what the pack will hold, but for the recordings' contents."""
-    parts = [listing.kind, str(listing.folder.resolve()), list(features), [asdict(entry) for entry in listing.entries]]
+    """Of everything that decides what the pack will hold; of the recordings' contents, their sizes and times."""
+    entries = [[asdict(entry), *_size_and_time(listing.folder / entry.path)] for entry in listing.entries]
+    parts = [listing.kind, str(listing.folder.resolve()), list(features), entries]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def _size_and_time(path: Path) -> tuple[int, int]:
+    """Of a file, in bytes and in nanoseconds; zeros where there is none, which will be told."""
+    try:
+        found = path.stat()
+    except OSError:
+        return 0, 0
+    return found.st_size, found.st_mtime_ns
 
 
 def _packed_before(index: Path) -> str | None:

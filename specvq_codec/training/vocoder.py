@@ -26,7 +26,7 @@ from ..weights import locate
 from .about import note_about
 from .adversarial import feature_matching, frozen, hinge_discriminator, hinge_generator
 from .data import Pack
-from .loop import LoopConfig, require_batch, train
+from .loop import LoopConfig, require_batch, require_from_zero, train
 from .losses import multi_resolution_stft
 from .monitor import Samples
 from .start import load_start
@@ -59,6 +59,7 @@ class VocoderConfig:
             raise ValueError(f"decoded_share must be from 0 to 1, not {self.decoded_share}")
         if self.decoded_share and (self.codec_frames < self.frames or self.codec_frames % COLUMN_FRAMES):
             raise ValueError(f"codec_frames must be a multiple of {COLUMN_FRAMES} and no less than frames")
+        require_from_zero(self, "mel_weight", "stft_weight", "adversarial_weight", "feature_weight")
         if self.frames <= 2 * EDGE:
             raise ValueError(f"frames must be above {2 * EDGE}, not {self.frames}")
         if self.model.num_mels != spec.N_MELS or self.model.hop_length != spec.HOP_LENGTH:

@@ -119,3 +119,10 @@ def test_evaluate_the_package_s_classifier(specvq, labelled):
     index = labelled / "index.json"
     index.write_text(index.read_text().replace('"label": "a"', '"label": "dog"'))
     assert "| the package's |" in specvq(*command).out
+
+
+def test_folders_of_a_run_that_was_not_begun_are_removed(specvq):
+    Path("there").mkdir()
+    args = ("train", "codebook", "codebook-default", "--data", "nothing", "--device", "cpu")
+    specvq(*args, "--out", "there/deep/er", code=2)
+    assert Path("there").is_dir() and not Path("there/deep").exists()

@@ -85,8 +85,16 @@ CONTINUE = ["continue", "--prime", "in.svq", "out.wav", "--seconds", "1"]
 @pytest.mark.parametrize(
     ("args", "code", "message"),
     [
-        (["continue", "--prime", "in.svq", "out.wav", "--seconds", "0"], 2, "--seconds must be a number above 0, not 0"),
-        (["continue", "--prime", "in.svq", "out.wav", "--seconds", "nan"], 2, "--seconds must be a number above 0, not nan"),
+        (
+            ["continue", "--prime", "in.svq", "out.wav", "--seconds", "0"],
+            2,
+            "--seconds must be a number above 0, not 0",
+        ),
+        (
+            ["continue", "--prime", "in.svq", "out.wav", "--seconds", "nan"],
+            2,
+            "--seconds must be a number above 0, not nan",
+        ),
         (["continue", "--prime", "in.svq", "out.wav", "--seconds", "1e9"], 2, "25 hours"),
         (["continue", "--prime", "in.svq", "out.wav", "--seconds", "1e308"], 2, "not by 1e+308 s"),
         (["continue", "--prime", "in.svq", "out.wav"], 2, "Missing option"),

@@ -206,6 +206,12 @@ def test_a_file_whose_result_has_no_name_keeps_no_other_from_being_done(specvq, 
     assert files_below(Path("codes")) == ["y.svq"]
 
 
+def test_what_to_leave_out_is_not_told_where_it_would_not_help(specvq, sounds):
+    specvq("encode", sounds, "codes", code=3)
+    Path("codes/deep/bad.svq").write_bytes(b"there")
+    assert "--skip-existing" not in specvq("encode", sounds, "codes", "-f", code=3).err
+
+
 def test_what_is_left_out_of_a_folder_is_named(specvq, sounds, monkeypatch):
     (sounds / "deep" / "bad.wav").unlink()
     Path("elsewhere").mkdir()

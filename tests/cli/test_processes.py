@@ -165,6 +165,32 @@ def test_standard_streams_may_be_closed(tiny_bundle, codec, recording, tmp_path,
         assert written == codec.encode(recording).to_bytes()
 
 
+FAILING = """
+import sys
+import typer
+from specvq_codec.cli import app as cli
+def fail():
+    print("something")
+    raise {}
+cli.app.command("fail")(fail)
+sys.argv = ["specvq", "fail"]
+cli.main()
+"""
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no such device")
+@pytest.mark.parametrize(
+    ("error", "code", "told"),
+    [("RuntimeError('a defect')", 1, b"a defect"), ("cli.SpecVQError('told first')", 3, b"told first")],
+)
+def test_an_output_that_is_full_hides_no_other_failure(error, code, told):
+    command = [sys.executable, "-c", FAILING.format(error)]
+    with open("/dev/full", "wb") as full:
+        env = os.environ | {"PYTHONUNBUFFERED": ""}
+        done = subprocess.run(command, env=env, stdout=full, stderr=subprocess.PIPE, timeout=60)
+    assert done.returncode == code and told in done.stderr and b"could not be written" not in done.stderr
+
+
 def test_a_name_of_any_bytes_is_told_nobody(tiny_bundle, tmp_path):
     """Where nobody listens, it is no other failure than where somebody does."""
     for script in ('exec "$@"', 'exec "$@" 2>&-'):
@@ -180,6 +206,9 @@ def test_a_name_of_any_bytes_is_told_nobody(tiny_bundle, tmp_path):
         ]
         done = subprocess.run(command, cwd=tmp_path, env=environment(tiny_bundle), capture_output=True, timeout=60)
         assert done.returncode == 3
+        assert done.stderr == (
+            b"" if b"2>" in command[2] else b"specvq: There is no file bad\\udcff.wav: check the path.\n"
+        )
 
 
 def test_the_checkout_and_the_module_are_the_same_command(tiny_bundle):

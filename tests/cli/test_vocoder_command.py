@@ -41,7 +41,7 @@ def test_train_vocoder(specvq, tiny_bundle):
     args = ("train", "vocoder", "tiny.toml", "--data", "pack", "--out", "run", "--device", "cpu")
     done = specvq(*args, "--start", tiny_bundle.path)
     assert "valid_decoded_stft" in done.err and done.err.endswith(
-        "run: all 1 steps are done (docs/training.md tells what can be made of it)\n"
+        "run: done up to step 1 (docs/training.md tells what can be made of it)\n"
     )
     again = specvq(*args)
     assert again.err.splitlines()[-1] == done.err.splitlines()[-1]

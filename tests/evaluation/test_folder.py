@@ -38,7 +38,7 @@ def test_what_cannot_be_looked_into_is_left_out_with_the_reason(folder, tmp_path
     (tmp_path / "link").symlink_to(folder)
     sounds = SoundFolder(tmp_path, RATE)
     assert len(sounds.clips) == 2
-    assert sounds.left_out == [(str(tmp_path / "link"), "it is a link to a folder")]
+    assert sounds.left_out == [("link", "it is a link to a folder")]
 
 
 def test_lengths_are_what_headers_announce(folder):

@@ -259,7 +259,7 @@ def test_a_run_does_not_go_on_with_other_labels_settings_or_recordings(trained, 
     run = shutil.copytree(trained[0], tmp_path / "run")
     before = contents(run)
     renamed = write_pack(tmp_path / "renamed", ["cat", "dog"] * 6)
-    with pytest.raises(UsageError, match=r"was trained with other labels: .* name another folder \(--out\)"):
+    with pytest.raises(UsageError, match=r"with other labels and recordings: .* name another folder \(--out\)"):
         train_classifier(CONFIG, renamed, run, CPU)
     other = dataclasses.replace(CONFIG, model=dataclasses.replace(MODEL, dropout=0.5))
     with pytest.raises(UsageError, match="was trained with other labels and settings and recordings"):

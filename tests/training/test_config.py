@@ -55,10 +55,10 @@ def test_nested_tables_lists_and_whole_numbers_fill_the_dataclasses(tmp_path):
         ("[model", "is not valid TOML"),
         ("[model]\n[loop]\nsteps = 0", "loop: steps must be at least 1, not 0"),
         ("[model]\n[loop]\nsteps = 1\nsave_every = 0", "save_every must be at least 1"),
-        ("[model]\n[loop]\nsteps = 1\nlearning_rate = -1.0", "learning_rate must be above 0, not -1.0"),
+        ("[model]\n[loop]\nsteps = 1\nlearning_rate = -1.0", "learning_rate must be a number above 0, not -1.0"),
         ("[model]\n[loop]\nsteps = 1\ngrad_clip = 0.0", "grad_clip must be above 0"),
-        ("[model]\n[loop]\nsteps = 1\nseed = -1", "seed must not be negative, as -1 is"),
-        ("[model]\n[loop]\nsteps = 1\nweight_decay = nan", "weight_decay must not be negative, as nan is"),
+        ("[model]\n[loop]\nsteps = 1\nseed = -1", "seed must be a number from 0 up, not -1"),
+        ("[model]\n[loop]\nsteps = 1\nweight_decay = nan", "weight_decay must be a number from 0 up, not nan"),
         ("[model]\n[loop]\nsteps = 1\nbetas = [1.0, 0.9]", "betas and ema must be from 0 to below 1"),
         ("batch_size = 0\n[model]\n[loop]\nsteps = 1", "batch_size must be at least 1, not 0"),
         ("model = " + "[" * 5000 + "]" * 5000, "is not valid TOML"),
@@ -115,11 +115,11 @@ ADVERSARY = "objective.adversarial = 1.0\n"
             (CodebookConfig, f"dead_below = {share}", "dead_below must be above 0 and below 1")
             for share in (100.0, 0.0)
         ),
-        (CodebookConfig, "commitment = -1.0", "commitment must not be negative"),
-        (CodebookConfig, "commitment = nan", "commitment must not be negative"),
+        (CodebookConfig, "commitment = -1.0", "commitment must be a number from 0 up"),
+        (CodebookConfig, "commitment = nan", "commitment must be a number from 0 up"),
         (CodebookConfig, "objective.adaptive = [2, 1]", "adaptive must be two numbers from 0 up"),
-        (CodebookConfig, "objective.perceptual = nan", "perceptual must not be negative"),
-        (CodebookConfig, "objective.adversarial = -0.1", "adversarial must not be negative"),
+        (CodebookConfig, "objective.perceptual = nan", "perceptual must be a number from 0 up"),
+        (CodebookConfig, "objective.adversarial = -0.1", "adversarial must be a number from 0 up"),
         (CodebookConfig, "judge.channels = 0", "channels and layers must be positive"),
         (CodebookConfig, "judge.layers = 0", "channels and layers must be positive"),
         (CodebookConfig, ADVERSARY + "judge.layers = 9", "a judge of 9 layers needs 1536 mels and frames"),
@@ -137,11 +137,17 @@ ADVERSARY = "objective.adversarial = 1.0\n"
         (VocoderConfig, "model.ratios = [8, 8, 2, 3]", "the product of ratios 256"),
         (VocoderConfig, "model.num_mels = 64", "num_mels must be 80"),
         (VocoderConfig, "model.channels = [64, 32, 16, 8, 0]", "sizes must be positive"),
+        *(
+            (VocoderConfig, f"{name}_weight = {value}", f"{name}_weight must be a number from 0 up")
+            for name in ("mel", "stft", "adversarial", "feature")
+            for value in ("-1.0", "nan", "inf")
+        ),
+        (CodebookConfig, "loop.learning_rate = inf", "learning_rate must be a number above 0"),
         (VocoderConfig, "judge.channels = 0", "sizes must be positive"),
         (VocoderConfig, "judge.factor = 3", "432 channels cannot become 1024 in groups of four"),
         (VocoderConfig, "adversarial_weight = 1.0\nframes = 16\njudge.scales = 12", "12 scales need more"),
         *(
-            (ClassifierConfig, f"{name} = -1.0", f"{name} must not be negative")
+            (ClassifierConfig, f"{name} = -1.0", f"{name} must be a number from 0 up")
             for name in ("mixup", "gain", "balance")
         ),
         *((ClassifierConfig, f"model.pooled = [{size}, 2]", "sizes must be positive") for size in (0, -1)),

@@ -181,6 +181,16 @@ def test_labelled_crops_are_crops_of_recordings_of_that_label(labelled):
         assert (windows == crop).all(dim=(1, 2)).any()
 
 
+def test_the_digest_tells_other_labels_where_it_is_asked(labelled):
+    index = json.loads((labelled / "index.json").read_text())
+    before = Pack(labelled, None)
+    index["clips"][0]["label"] = "other"
+    (labelled / "index.json").write_text(json.dumps(index))
+    after = Pack(labelled, None)
+    assert before.digest() == after.digest()
+    assert before.digest(labelled=True) != after.digest(labelled=True)
+
+
 def test_labels_are_looked_up_once(labelled, monkeypatch):
     calls, original = [], Pack.label_indices
     monkeypatch.setattr(Pack, "label_indices", lambda self: calls.append(self) or original(self))

@@ -172,13 +172,15 @@ def test_a_pack_of_the_same_recordings_stays_as_it_is(sounds, tmp_path, monkeypa
     assert contents(out).keys() == {"index.json", "samples.i16"} and len(read) == 2 * count
 
 
-@pytest.mark.parametrize("change", ["a recording more", "a manifest", "no fingerprint", "garbage"])
+@pytest.mark.parametrize("change", ["a recording more", "other sound", "a manifest", "no fingerprint", "garbage"])
 def test_a_pack_of_other_recordings_is_replaced_only_by_force(sounds, tmp_path, change):
     out = tmp_path / "pack"
     pack(sounds, out)
     (out / "tokens-01234567.npz").write_bytes(b"hours of work")
     if change == "a recording more":
         shutil.copy(sounds / "9.wav", sounds / "more.wav")
+    elif change == "other sound":
+        shutil.copy(sounds / "8.wav", sounds / "9.wav")
     elif change == "a manifest":
         (sounds / "manifest.csv").write_text("path,split\n1.wav,train\n")
     elif change == "no fingerprint":  # it was made before there were some
@@ -188,7 +190,9 @@ def test_a_pack_of_other_recordings_is_replaced_only_by_force(sounds, tmp_path, 
     else:
         (out / "index.json").write_text("[" * 100_000)
     before = contents(out)
-    with pytest.raises(UsageError, match=r"is a pack already, of other recordings.*use -f .*remove its tokens"):
+    with pytest.raises(
+        UsageError, match=r"is a pack already, of other or changed recordings.*use -f .*remove its tokens"
+    ):
         pack(sounds, out)
     assert contents(out) == before
     clips = pack(sounds, out, force=True).clips
@@ -263,3 +267,10 @@ def test_why_nothing_could_be_packed_is_told(sounds, tmp_path):
     (tmp_path / "features").mkdir()
     with pytest.raises(UsageError, match=r"could be read \(0\.wav: it has no features .*0\.npz"):
         pack(sounds, tmp_path / "out", [str(tmp_path / "features")])
+
+
+def test_links_to_folders_are_told(sounds, tmp_path):
+    (sounds / "link").symlink_to(tmp_path)
+    (sounds / "gone.wav").symlink_to("nowhere.wav")
+    skipped = pack(sounds, tmp_path / "out").skipped
+    assert "link: it is a link to a folder" in skipped and "gone.wav: no such file or directory" in skipped
