@@ -4,19 +4,12 @@ Everything downstream sees blocks of mono float32 samples, full scale being [-1,
 implementation detail: no result depends on them. Resampling and writing are in files of their own, and are handed on.
 """
 
-import io
 import os
 import re
-import shutil
-import sys
-import tempfile
 import warnings
-import zipfile
-import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack
-from os import PathLike, fspath
-from pathlib import Path
+from os import PathLike
 from types import TracebackType
 from typing import IO, Any
 
@@ -25,13 +18,10 @@ import numpy.typing as npt
 import soundfile
 
 from .bitstream.errors import AudioError
+from .files import reason_of
 from .resampling import SAMPLE_RATE, Samples, blocks_of, resampled, resampled_length
+from .sound_files import sound_file
 from .sound_writer import SoundWriter
-
-try:
-    from lzma import LZMAError
-except ImportError:  # this Python was built without it, and reads no such files
-    LZMAError = EOFError  # type: ignore[misc, assignment]
 
 __all__ = [
     "MAX_CHANNELS",
@@ -54,7 +44,6 @@ MAX_CHANNELS = 8
 
 _BLOCK = 65_536  # samples read at a time: 1.5 s at 44.1 kHz, at most 2 MB for eight channels
 _LIMIT = 1024.0  # times full scale: 60 dB above it the spectrogram saturates anyway, and arithmetic stays finite
-_BY_DESCRIPTOR = os.name == "posix"  # elsewhere descriptors are of one C library and not of all
 _UNKNOWN_FRAMES = 1 << 62  # libsndfile's answer for a file that does not know its length is beyond this
 # What an integer has to be divided by to make full scale 1, after the offset has been taken off.
 _INTEGER_SCALES = {"uint8": (128.0, 128.0), "int8": (0.0, 128.0), "int16": (0.0, 2.0**15), "int32": (0.0, 2.0**31)}
@@ -162,11 +151,7 @@ def open_sound(source: str | PathLike[str] | IO[bytes]) -> SoundStream:
     """
     resources = ExitStack()
     try:
-        file, name = _binary_file(source, resources)
-        if not _is_plain(file):
-            file = _spooled(file, name, resources)
-        borrowed = not isinstance(source, str | PathLike)
-        sound, descriptor = _sound_file(file, name, borrowed, resources)
+        sound, descriptor, name = sound_file(source, resources)
         _check_announced_length(sound, name)
         expected = sound.frames if sound.frames < _UNKNOWN_FRAMES else None
         blocks = _file_blocks(sound, descriptor, name, expected)
@@ -199,11 +184,11 @@ def array_stream(samples: Any, sample_rate: int) -> SoundStream:
             samples = samples.detach().cpu()
             samples = (samples.float() if samples.is_floating_point() else samples).numpy()
         except (TypeError, RuntimeError) as error:  # a sparse one, or one without values
-            raise AudioError(f"{name} holds no samples as they are ({_reason(error)}): make it dense first.") from error
+            raise AudioError(f"{name} holds no samples ({reason_of(error)}): make it dense first.") from error
     try:
         array = np.asarray(samples)
     except ValueError as error:  # lists of several lengths
-        raise AudioError(f"{name} is none ({_reason(error)}): give channels of one length.") from error
+        raise AudioError(f"{name} is none ({reason_of(error)}): give channels of one length.") from error
     if array.ndim not in (1, 2):
         raise AudioError(f"{name} has shape {array.shape}, but (samples,) or (channels, samples) is needed.")
     if array.size == 0:
@@ -223,43 +208,6 @@ def array_stream(samples: Any, sample_rate: int) -> SoundStream:
     return SoundStream(name, sample_rate, channels, length, _array_blocks(array))
 
 
-class _ForwardSoundFile(soundfile.SoundFile):  # type: ignore[misc]
-    """A sound file that is only read forwards.
-
-    soundfile seeks to where it already is after every read of a seekable file. That fails at the end of a FLAC file
-    that does not know its length (any that came through a pipe), and changes the last bit of MP3's samples.
-    """
-
-    def seekable(self) -> bool:
-        return False
-
-
-def _sound_file(file: IO[bytes], name: str, borrowed: bool, resources: ExitStack) -> tuple[soundfile.SoundFile, int]:
-    """A reader of a plain file from its beginning, and a descriptor that tells how far it is.
-
-    It reads by a descriptor of its own. Given the object, libsndfile would call back into Python, where an exception is
-    lost and counts as the end of the file: one from a signal would leave a sound that is cut short, and nobody would
-    know. A file that is borrowed is left where it was.
-    """
-    try:
-        if file.writable():
-            file.flush()
-        if not _BY_DESCRIPTOR:
-            file.seek(0)
-            return resources.enter_context(_ForwardSoundFile(file)), file.fileno()
-        descriptor = resources.enter_context(open(os.dup(file.fileno()), "rb", buffering=0)).fileno()
-        if borrowed:  # both share one place
-            resources.callback(os.lseek, descriptor, os.lseek(descriptor, 0, os.SEEK_CUR), os.SEEK_SET)
-        os.lseek(descriptor, 0, os.SEEK_SET)
-        return resources.enter_context(_ForwardSoundFile(descriptor, closefd=False)), descriptor
-    except OSError as error:
-        raise AudioError(f"{name} cannot be read ({_reason(error)}): check it, and what else is open.") from error
-    except (soundfile.SoundFileError, TypeError) as error:  # TypeError: a name that ends in .raw, given the object
-        raise AudioError(
-            f"{name} is not a sound file that can be read ({_reason(error)}): convert it to WAV or FLAC first."
-        ) from error
-
-
 def _is_estimated(sound: soundfile.SoundFile) -> bool:
     """Whether the length may be an estimate: libsndfile does not tell which MP3 files state it."""
     return str(sound.subtype).startswith("MPEG")
@@ -274,7 +222,7 @@ def _file_blocks(
             block = sound.read(_BLOCK, dtype="float32", always_2d=True)  # (N, channels)
         except soundfile.SoundFileError as error:
             raise AudioError(
-                f"{name} is damaged or cut short after {count} samples ({_reason(error)}): repair it or convert "
+                f"{name} is damaged or cut short after {count} samples ({reason_of(error)}): repair it or convert "
                 "what is left of it first."
             ) from error
         if not len(block):
@@ -304,56 +252,6 @@ def _array_blocks(array: npt.NDArray[Any]) -> Iterator[npt.NDArray[Any]]:
     for start in range(0, array.shape[1], _BLOCK):
         block = array[:, start : start + _BLOCK].T  # (N, channels)
         yield block if array.dtype.kind == "f" else (block - offset) / scale
-
-
-def _binary_file(source: str | PathLike[str] | IO[bytes], resources: ExitStack) -> tuple[IO[bytes], str]:
-    """The source as a binary file object, and its name for messages."""
-    if not isinstance(source, str | PathLike):
-        name = getattr(source, "name", "")  # a number for files without one
-        name = name if isinstance(name, str) and name else "The file object"
-        try:
-            nothing = source.read(0)
-        except ValueError as error:  # it is closed
-            raise AudioError(f"{name} cannot be read ({_reason(error)}): open it again.") from error
-        if not isinstance(nothing, bytes):
-            raise AudioError("The file object gives text: open it in binary mode, as in open(path, 'rb').")
-        return source, name
-    path = fspath(source)
-    try:
-        if path == "-":
-            return sys.stdin.buffer, "The standard input"
-        if Path(path).is_dir():
-            raise AudioError(f"{path} is a folder: give a sound file.")
-        return resources.enter_context(open(path, "rb")), path
-    except FileNotFoundError as error:
-        raise AudioError(f"There is no file {path}: check the path.") from error
-    except (OSError, ValueError) as error:  # ValueError: a null character in the path
-        raise AudioError(f"{path} cannot be opened ({_reason(error)}): check the path and its permissions.") from error
-
-
-def _is_plain(file: IO[bytes]) -> bool:
-    """Whether it is a file of the system as it is, not one that is unpacked on the way, and no pipe."""
-    return type(getattr(file, "raw", file)) is io.FileIO and file.seekable()
-
-
-def _spooled(source: IO[bytes], name: str, resources: ExitStack) -> IO[bytes]:
-    """Copy to a temporary file: sound files have to be read with seeks, and memory must not grow with them."""
-    try:
-        spool = resources.enter_context(tempfile.TemporaryFile())
-    except OSError as error:
-        raise AudioError(
-            f"{name} needs a temporary file, and there can be none ({_reason(error)}): set TMPDIR."
-        ) from error
-    try:
-        if source.seekable():
-            source.seek(0)
-        shutil.copyfileobj(source, spool, 1 << 20)
-    except (OSError, EOFError, zlib.error, zipfile.BadZipFile, LZMAError) as error:  # the last ones of damaged archives
-        raise AudioError(
-            f"{name} could not be copied to a temporary file ({_reason(error)}): see whether it can be read, and free "
-            f"some space in {tempfile.gettempdir()}."
-        ) from error
-    return spool
 
 
 def _check_announced_length(sound: soundfile.SoundFile, name: str) -> None:
@@ -400,9 +298,3 @@ def _describe_wild(block: Samples) -> str:
         f"samples beyond {_LIMIT:.0f} times full scale were limited; full scale of floating point is 1, so divide "
         "samples that were integers by their largest value."
     )
-
-
-def _reason(error: Exception) -> str:
-    """The cause in a few words, without the full stop and the path that libraries put around it."""
-    text = getattr(error, "error_string", None) or getattr(error, "strerror", None) or str(error)
-    return str(text).strip().rstrip(".").lower() or type(error).__name__

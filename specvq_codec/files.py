@@ -182,8 +182,9 @@ def read_file(path: str | PathLike[str]) -> bytes:
 
 
 def reason_of(error: Exception) -> str:
-    """Why something failed, in the system's words where it is an OSError."""
-    return str(getattr(error, "strerror", None) or error).lower()
+    """The cause in a few words, without the full stop and the path that libraries put around it."""
+    text = getattr(error, "error_string", None) or getattr(error, "strerror", None) or str(error)
+    return str(text).strip().rstrip(".").lower() or type(error).__name__
 
 
 def _not_written(path: str | PathLike[str], error: OSError) -> SpecVQError:

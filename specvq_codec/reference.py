@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from .bitstream.errors import UsageError, WeightsError
 from .classifiers import Classifier, NetworkConfig, new_network, save_classifier
@@ -26,6 +26,7 @@ from .models.melgan import Generator, MelGANConfig
 from .models.transformer import Transformer, TransformerConfig
 from .models.vggishish import VGGishConfig
 from .spectrogram import HOP_LENGTH, N_MELS
+from .state_dicts import refuse, refuse_shared, verified
 from .unpickle import read_checkpoint
 from .weights import add_sampler, write_bundle
 from .weights.stored import Precision, Tensors, reduced
@@ -48,7 +49,6 @@ _ORDER = "first_stage_permuter."  # and in which order the sampler has the indic
 _MASK = re.compile(r"blocks\.\d+\.attn\.mask")
 _AUXILIARY = "AuxLogits."  # a second classifier in Melception's checkpoint, which only training uses
 _HEAD = 64  # numbers in an attention head of all published samplers; shapes do not tell it
-_SHOWN = 5  # keys that an error message names
 
 
 def import_reference(
@@ -158,7 +158,7 @@ def classifier_from(checkpoint: Mapping[Any, Any]) -> tuple[NetworkConfig, dict[
             model = new_network(config)
     except (ValueError, RuntimeError) as error:
         raise WeightsError(f"The classifier's architecture is none that this package has ({error}).") from error
-    return config, _verified(state, model, "classifier")
+    return config, verified(state, model, "classifier")
 
 
 def _melception_config(state: Mapping[str, Any]) -> MelceptionConfig:
@@ -233,7 +233,7 @@ def codebook_from(checkpoint: Mapping[Any, Any]) -> tuple[AutoencoderConfig, dic
             model = Autoencoder(config)
     except (ValueError, RuntimeError) as error:
         raise WeightsError(f"The codebook's architecture is none that this package has ({error}).") from error
-    return config, _verified(state, model, "codebook")
+    return config, verified(state, model, "codebook")
 
 
 def sampler_from(
@@ -255,7 +255,7 @@ def sampler_from(
     if not state:
         raise WeightsError(f"The checkpoint holds no sampler (no key starts with {_SAMPLER}): give another file.")
     strange = [key for key in whole if not key.startswith((_SAMPLER, _IN_SAMPLER, _ORDER))]
-    _refuse(strange, "Beside the sampler are unknown keys")
+    refuse(strange, "Beside the sampler are unknown keys")
     codebook_size, width = _shape(state, "tok_emb.weight", 2)
     depth, num_classes = _conditions(state)
     frames = _shape(state, "pos_emb", 3)[1] - TransformerConfig().window - (num_classes > 0)
@@ -277,7 +277,7 @@ def sampler_from(
     expected = to_sequence(torch.arange(config.window).unflatten(0, (-1, config.columns)))
     if order is not None and not (isinstance(order, Tensor) and torch.equal(order, expected)):
         raise WeightsError("The sampler has the indices in another order than column by column: give another one.")
-    return config, _verified(state, model, "sampler")
+    return config, verified(state, model, "sampler")
 
 
 def _conditions(state: Mapping[str, Any]) -> tuple[int, int]:
@@ -322,7 +322,7 @@ def vocoder_from(checkpoint: Mapping[Any, Any]) -> tuple[MelGANConfig, dict[str,
             model = Generator(config)
     except (ValueError, RuntimeError) as error:
         raise WeightsError(f"The vocoder's architecture is none that this package has ({error}).") from error
-    return config, _verified(_folded(state), model, "vocoder")
+    return config, verified(_folded(state), model, "vocoder")
 
 
 def _state_dict(checkpoint: Mapping[Any, Any]) -> dict[str, Any]:
@@ -352,7 +352,7 @@ def _shape(state: Mapping[str, Any], key: str, dimensions: int) -> tuple[int, ..
 
 def _folded(state: Mapping[str, Any]) -> dict[str, Any]:
     """Weight-normalised pairs multiplied out, w = g v / |v|; everything else as it is."""
-    _refuse_shared(state, "vocoder")
+    refuse_shared(state, "vocoder")
     folded = dict(state)
     for key, direction in state.items():
         if not key.endswith(".weight_v"):
@@ -369,42 +369,6 @@ def _folded(state: Mapping[str, Any]) -> dict[str, Any]:
         folded[stem] = (length.double() / norm * v).float()
         del folded[key], folded[f"{stem}_g"]
     return folded
-
-
-def _verified(state: Mapping[str, Any], model: nn.Module, what: str) -> dict[str, Tensor]:
-    """The tensors of a state dict, exactly those of the model and of its types."""
-    expected = model.state_dict()
-    _refuse([key for key in expected if key not in state], f"The {what} lacks the keys")
-    _refuse([key for key in state if key not in expected], f"The {what} has unknown keys")
-    wrong = []
-    for key, own in expected.items():
-        tensor = state[key]
-        if not isinstance(tensor, Tensor) or tensor.is_floating_point() != own.is_floating_point():
-            wrong.append(f"{key} (no tensor of numbers)")
-        elif tensor.shape != own.shape:
-            wrong.append(f"{key} (is {list(tensor.shape)}, must be {list(own.shape)})")
-    _refuse(wrong, f"The {what} has tensors of the wrong shape")
-    _refuse_shared(state, what)
-    tensors = {key: state[key].to(own.dtype).contiguous() for key, own in expected.items()}
-    _refuse([key for key, tensor in tensors.items() if not tensor.isfinite().all()], f"The {what} is not finite in")
-    return tensors
-
-
-def _refuse_shared(state: Mapping[str, Any], what: str) -> None:
-    """Refuse tensors that are more than the data they share: converted, each takes memory of its own."""
-    tensors = [tensor for tensor in state.values() if isinstance(tensor, Tensor)]
-    storages = [tensor.untyped_storage() for tensor in tensors]
-    held = {storage.data_ptr(): storage.nbytes() for storage in storages}
-    if sum(tensor.nbytes for tensor in tensors) > sum(held.values()):
-        raise WeightsError(f"The {what} has tensors that share data: give a checkpoint of the reference's networks.")
-
-
-def _refuse(keys: list[str], complaint: str) -> None:
-    if keys:
-        more = f" and {len(keys) - _SHOWN} more" if len(keys) > _SHOWN else ""
-        raise WeightsError(
-            f"{complaint} {', '.join(keys[:_SHOWN])}{more}: give a checkpoint of the reference's networks."
-        )
 
 
 def _stored(tensors: Mapping[str, Tensor], precision: Precision) -> Tensors:

@@ -7,7 +7,8 @@ from os import PathLike
 from pathlib import Path
 
 from ..bitstream import WeightsError
-from .bundle import CONFIG, Bundle, load_bundle
+from .bundle import Bundle, load_bundle
+from .replacing import CONFIG
 
 DEFAULT = Path(__file__).parent / "default"
 VARIABLE = "SPECVQ_WEIGHTS"  # folders of bundles, separated as in PATH
