@@ -134,16 +134,18 @@ def test_file_objects_that_cannot_be_read(tmp_path):
         open_sound(file)
 
 
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="open files cannot be counted here")
 def test_streams_that_are_never_read_leave_nothing_open(tmp_path):
     (tmp_path / "a.wav").write_bytes(wav_bytes(tone(100, 44100)))
-    open_now = len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0
+    gc.collect()  # of what other tests have left
+    open_now = len(os.listdir("/proc/self/fd"))
     for _ in range(5):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ResourceWarning)
             stream = open_sound(tmp_path / "a.wav")
             del stream
             gc.collect()
-    assert (len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0) == open_now
+    assert len(os.listdir("/proc/self/fd")) <= open_now
 
 
 def test_too_many_open_files_are_told(tmp_path, monkeypatch):
