@@ -99,11 +99,7 @@ def _open_standard_streams() -> None:
     Otherwise the next file that is opened would take their places, and get messages. Input and output are opened so
     that to use them is an error, and messages go nowhere.
     """
-    for number, name, flags in (
-        (0, "stdin", os.O_WRONLY),
-        (1, "stdout", os.O_RDONLY),
-        (2, "stderr", os.O_WRONLY),
-    ):
+    for number, name, flags in ((0, "stdin", os.O_WRONLY), (1, "stdout", os.O_RDONLY), (2, "stderr", os.O_WRONLY)):
         if getattr(sys, name) is None:
             descriptor = os.open(os.devnull, flags)
             if descriptor != number:

@@ -34,9 +34,7 @@ if TYPE_CHECKING:
 Weights = Annotated[str | None, typer.Option(help="Bundle of weights: a folder, a name, or hf://owner/name.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 Force = Annotated[bool, typer.Option("--force", "-f", help="Overwrite files that exist.")]
-Skip = Annotated[
-    bool, typer.Option("--skip-existing", help="Of a folder: leave out whose result is there, by its name.")
-]
+Skip = Annotated[bool, typer.Option("--skip-existing", help="In a folder, pass over files whose result is there.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Result = dict[str, Any]
 Failure = tuple[Job, SpecVQError]

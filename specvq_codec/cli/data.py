@@ -32,6 +32,7 @@ def pack(
 
     VAS and VGGSound, as the reference publishes them, become packs of spectrograms. What was interrupted goes on.
     """
+    from ..training.layouts import SPLITS
     from ..training.packing import pack as pack_folder
 
     with folder_for(out):
@@ -41,7 +42,7 @@ def pack(
     for line in packed.skipped:
         say(f"specvq: skipped {line}")
     counts = Counter(clip.split for clip in packed.clips)
-    shares = ", ".join(f"{counts[split]} {split}" for split in ("train", "valid", "test"))
+    shares = ", ".join(f"{counts[split]} {split}" for split in SPLITS)
     what = f"{len(packed.clips)} recordings ({shares}), {packed.seconds / 3600:.2f} h"
     if packed.new:
         say(f"{out}: {what}; {len(packed.skipped)} skipped")
